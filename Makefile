@@ -1,0 +1,24 @@
+# Thin on purpose: each line calls cargo or a script in tests/.
+.PHONY: help demo test lint fmt toolchain tools
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: toolchain ## Install what is needed, then back up and restore a real MySQL server, from nothing
+	tests/tools/mysql.sh
+	tests/demo.sh
+
+test: toolchain tools ## Run every test, against real servers
+	cargo test --release --workspace --locked
+
+lint: ## Formatting, clippy, documentation, dependencies
+	tests/lint.sh
+
+fmt: ## Format the code
+	cargo fmt --all
+
+toolchain: ## Make sure that guests can be compiled
+	tests/tools/wasm-target.sh
+
+tools: ## Install the servers and tools that the tests use, outside this directory
+	tests/tools/all.sh

@@ -1,0 +1,354 @@
+//! One session of a backup: the leader begins the view and plans, all of them write streams.
+
+use std::collections::BTreeMap;
+
+use coffer_addon_sdk::{Backup, Context, Error, Fact, Finished, Item, Plan, Result, Target, Writer, warn};
+
+use crate::catalog::{self, Database, Kind, Reading, Table};
+use crate::chunks::{self, CHUNK, Chunks};
+use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, VIEWS, fact, quote};
+use crate::params::{BackupParams, Format, GtidPurged};
+use crate::session::Session;
+use crate::view::{self, View};
+use crate::{ddl, privileges, rows, script};
+
+/// Tokens may have 64 KiB; a little is left.
+const LONGEST_TOKEN: usize = 60 << 10;
+
+/// Of a table that may be cut: its size in bytes, its smallest and its largest key.
+type Extent = (u64, i128, i128);
+/// Something for some of the tables, by database and name.
+type ByTable<T> = BTreeMap<(String, String), T>;
+
+/// One session of a backup.
+#[derive(Debug)]
+pub struct MySqlBackup {
+    context: Context,
+    params: BackupParams,
+    session: Session,
+    /// The leader's.
+    view: Option<View>,
+}
+
+impl Backup for MySqlBackup {
+    fn open(context: Context, target: Target) -> Result<Self> {
+        let params = BackupParams::read(&context)?;
+        let session = Session::open(&target, &context)?;
+        Ok(Self { context, params, session, view: None })
+    }
+
+    fn prepare(&mut self) -> Result<String> {
+        let view = View::begin(&mut self.session, &self.context, self.params.lock_timeout)?;
+        let name = view.name();
+        self.view = Some(view);
+        Ok(name)
+    }
+
+    fn join(&mut self, _view: &str) -> Result<()> {
+        Ok(view::join(&mut self.session)?)
+    }
+
+    fn release(&mut self) -> Result<Option<String>> {
+        let view = self.view.as_mut().ok_or_else(|| Error::internal("release was called before prepare"))?;
+        let settled = view.settle(&mut self.session, &self.context)?;
+        Ok((!settled).then(|| view.name()))
+    }
+
+    fn plan(&mut self) -> Result<Plan> {
+        let databases = catalog::databases(&mut self.session, &self.params.selection)?;
+        if databases.is_empty() {
+            return Err(Error::invalid(
+                "there is no database to back up: the server has none but its own that the user of the backup may see and that is \
+                 selected",
+            ));
+        }
+        let mut facts = self.facts(&databases);
+        let mut items = match self.params.format {
+            Format::Single => vec![self.single_item(&databases)],
+            Format::Parallel => self.items(&databases)?,
+        };
+        let outside = outside_of_view(&databases);
+        if !outside.is_empty() {
+            warn!(
+                self.context,
+                "tables without transactions are not part of the consistent view, only read one after the other: {}",
+                outside.join(", ")
+            );
+            facts.push(Fact::new("not-in-view", layout::encode_list(outside.iter().map(String::as_str))));
+        }
+        let hidden = privileges::hidden(&mut self.session, &self.params, &databases)?;
+        if !hidden.is_empty() {
+            warn!(
+                self.context,
+                "the server hides what the user of the backup has no privilege for; if there is any of this, it is NOT part of the \
+                 backup: {}. Grant what the addon's README lists, or leave it out in `args` (--skip-triggers, --skip-events, \
+                 --skip-routines)",
+                hidden.join(", ")
+            );
+            facts.push(Fact::new("not-visible", layout::encode_list(hidden.iter().map(String::as_str))));
+        }
+        items.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
+        Ok(Plan { items, facts })
+    }
+
+    fn run(&mut self, item: &Item, mut out: Writer) -> Result<(Finished, Vec<Fact>)> {
+        let facts = self.write(item, &mut out).map_err(|error| error.with_context(&item.path))?;
+        view::let_go(&mut self.session)?;
+        Ok((out.finish()?, facts))
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.session.execute("ROLLBACK")?;
+        if self.view.is_some() && self.session.server().is_mysql(8, 0, 0) {
+            // Not ours to unlock if it was denied; then there is nothing to be done.
+            let _ = self.session.execute("UNLOCK INSTANCE");
+        }
+        self.session.close()
+    }
+}
+
+impl MySqlBackup {
+    fn facts(&self, databases: &[Database]) -> Vec<Fact> {
+        let mut facts = vec![
+            Fact::new(fact::FORMAT, self.params.format.as_str()),
+            Fact::new(fact::LAYOUT, LAYOUT_VERSION),
+            Fact::new(fact::DATABASES, layout::encode_list(databases.iter().map(|database| database.name.as_str()))),
+            Fact::new(fact::SERVER_VERSION, &self.session.server().version_text),
+        ];
+        if let Some(view) = &self.view {
+            facts.push(Fact::new("view", view.method()));
+            if let Some(position) = view.position() {
+                if !position.gtid.is_empty() {
+                    facts.push(Fact::new(fact::GTID, &position.gtid));
+                }
+                if let Some((file, offset)) = &position.binlog {
+                    facts.push(Fact::new(fact::BINLOG_FILE, file));
+                    facts.push(Fact::new(fact::BINLOG_POSITION, offset));
+                }
+            }
+        }
+        facts
+    }
+
+    fn single_item(&self, databases: &[Database]) -> Item {
+        let bytes = databases.iter().flat_map(|database| &database.tables).map(|table| table.bytes).sum();
+        let gtid =
+            self.view.as_ref().and_then(View::position).map(|position| position.gtid.as_str()).unwrap_or_default();
+        let statement =
+            format!("SET @@SESSION.SQL_LOG_BIN = 0;\nSET @@GLOBAL.GTID_PURGED = /*!80000 '+'*/ '{gtid}';\n");
+        let token = match self.params.gtid_purged {
+            _ if gtid.is_empty() || self.session.server().is_mariadb() => String::new(),
+            GtidPurged::Off => String::new(),
+            GtidPurged::Commented => format!("/*\n{statement}*/\n"),
+            GtidPurged::On | GtidPurged::Auto => statement,
+        };
+        Item::new(SINGLE).estimate(bytes).token(token)
+    }
+
+    /// The items of `format=parallel`.
+    fn items(&mut self, databases: &[Database]) -> Result<Vec<Item>> {
+        let keys = self.keys(databases)?;
+        // What went into several streams must fit the token of `load.sql`.
+        let mut chunk = CHUNK;
+        let mut cuts = cut(&keys, chunk);
+        while chunk_list(&cuts).len() > LONGEST_TOKEN {
+            chunk = chunk.saturating_mul(2);
+            cuts = cut(&keys, chunk);
+        }
+        let whole = self.params.selection.whole_databases();
+        let mut items = vec![Item::new(LOAD).token(chunk_list(&cuts))];
+        if self.params.create_tables && databases.iter().any(|database| database.of_kind(Kind::View).next().is_some()) {
+            items.push(Item::new(VIEWS));
+        }
+        for database in databases {
+            let name = || database.name.clone();
+            if self.params.create_databases {
+                items.push(Item::new(Stream::Schema { database: name() }.path()));
+            }
+            if self.params.routines && whole && database.has_routines {
+                items.push(Item::new(Stream::Routines { database: name() }.path()));
+            }
+            if self.params.triggers && database.has_triggers {
+                items.push(Item::new(Stream::Triggers { database: name() }.path()));
+            }
+            if self.params.events && whole && database.has_events {
+                items.push(Item::new(Stream::Events { database: name() }.path()));
+            }
+            for table in database.tables.iter().filter(|table| table.kind != Kind::View) {
+                if self.params.create_tables {
+                    let stream = Stream::Table { database: name(), table: table.name.clone() };
+                    items.push(Item::new(stream.path()).token(table_token(table, "")));
+                }
+                if script::has_rows(&self.params, &database.name, table) {
+                    items.extend(rows_items(&database.name, table, cuts.get(&(name(), table.name.clone())).copied()));
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    /// Of every table that may be cut: its size, and the smallest and largest key.
+    fn keys(&mut self, databases: &[Database]) -> Result<ByTable<Extent>> {
+        let mut keys = BTreeMap::new();
+        for database in databases {
+            for table in &database.tables {
+                if table.bytes < 2 * CHUNK
+                    || table.engine != "innodb"
+                    || !script::has_rows(&self.params, &database.name, table)
+                {
+                    continue;
+                }
+                let Some(key) = Reading::of(&mut self.session, &database.name, &table.name)?.integer_key else {
+                    continue;
+                };
+                let key = quote(&key);
+                let borders = self.session.text(format!(
+                    "SELECT MIN({key}), MAX({key}) FROM {}.{}",
+                    quote(&database.name),
+                    quote(&table.name)
+                ))?;
+                if let Some([min, max]) = borders.first().map(Vec::as_slice)
+                    && let (Ok(min), Ok(max)) = (min.parse(), max.parse())
+                {
+                    keys.insert((database.name.clone(), table.name.clone()), (table.bytes, min, max));
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    fn write(&mut self, item: &Item, out: &mut Writer) -> Result<Vec<Fact>> {
+        if item.path == SINGLE {
+            let databases = catalog::databases(&mut self.session, &self.params.selection)?;
+            let count = script::single(&mut self.session, &self.context, &self.params, &databases, &item.token, out)?;
+            return Ok(vec![Fact::new(fact::ROWS, count)]);
+        }
+        let stream = Stream::parse(&item.path).ok_or_else(|| Error::internal("the path is none of this addon's"))?;
+        match &stream {
+            Stream::Schema { database } => out.write_all(&ddl::schema(&mut self.session, database)?)?,
+            Stream::Table { database, table } => {
+                let (table, _) = parse_table_token(table, &item.token);
+                out.write_all(&ddl::use_database(database))?;
+                out.write_all(&ddl::table(&mut self.session, database, &table)?)?;
+            }
+            Stream::Routines { database } => {
+                out.write_all(&ddl::use_database(database))?;
+                out.write_all(&ddl::routines(&mut self.session, database)?)?;
+            }
+            Stream::Triggers { database } => {
+                out.write_all(&ddl::use_database(database))?;
+                out.write_all(&ddl::triggers(&mut self.session, database, &self.params.selection)?)?;
+            }
+            Stream::Events { database } => {
+                out.write_all(&ddl::use_database(database))?;
+                out.write_all(&ddl::events(&mut self.session, database)?)?;
+            }
+            Stream::Views => {
+                let databases = catalog::databases(&mut self.session, &self.params.selection)?;
+                let views = ddl::views(&mut self.session, &databases)?;
+                out.write_all(&views.text)?;
+                if !views.invalid.is_empty() {
+                    warn!(self.context, "views that read what is not there any more: {}", views.invalid.join(", "));
+                    return Ok(vec![Fact::new(fact::INVALID, views.invalid.join(" "))]);
+                }
+            }
+            Stream::Load => {
+                let databases = catalog::databases(&mut self.session, &self.params.selection)?;
+                let chunks = parse_chunk_list(&item.token);
+                let count = |database: &str, table: &str| {
+                    chunks.get(&(database.to_owned(), table.to_owned())).copied().unwrap_or_default()
+                };
+                script::load(&mut self.session, &self.params, &databases, &count, out)?;
+            }
+            Stream::Rows { database, table, .. } => return self.write_rows(database, table, &item.token, out),
+        }
+        Ok(Vec::new())
+    }
+
+    fn write_rows(&mut self, database: &str, table: &str, token: &str, out: &mut Writer) -> Result<Vec<Fact>> {
+        let (table, range) = parse_table_token(table, token);
+        let reading = Reading::of(&mut self.session, database, &table.name)?;
+        let range = chunks::condition(&range, reading.integer_key.as_deref())?;
+        let conditions: Vec<String> = range.into_iter().chain(self.params.condition.clone()).collect();
+        let select = reading.select(&self.session, database, &table, &conditions);
+        let count = rows::write(self.session.stored_rows(select)?, out)?;
+        let columns = layout::encode_list(reading.fields.iter().map(|field| field.name.as_str()));
+        Ok(vec![Fact::new(fact::ROWS, count), Fact::new(fact::COLUMNS, columns)])
+    }
+}
+
+fn outside_of_view(databases: &[Database]) -> Vec<String> {
+    let mut names = Vec::new();
+    for database in databases {
+        for table in database.tables.iter().filter(|table| table.has_rows() && !table.is_transactional()) {
+            names.push(format!("{}.{}", database.name, table.name));
+        }
+    }
+    names
+}
+
+fn rows_items(database: &str, table: &Table, cut: Option<Chunks>) -> Vec<Item> {
+    let item = |chunk: Option<String>, range: &str, bytes: u64| {
+        let stream = Stream::Rows { database: database.to_owned(), table: table.name.clone(), chunk };
+        Item::new(stream.path()).estimate(bytes).token(table_token(table, range))
+    };
+    match cut {
+        None => vec![item(None, "", table.bytes)],
+        Some(cut) => {
+            let bytes = table.bytes / u64::from(cut.count).max(1);
+            Chunks::names(cut.count).zip(cut.tokens()).map(|(name, range)| item(Some(name), &range, bytes)).collect()
+        }
+    }
+}
+
+/// What a session must know of a table that it did not list itself: its engine, whether it is a sequence, and the range of rows.
+fn table_token(table: &Table, range: &str) -> String {
+    let kind = if table.kind == Kind::Sequence { "sequence" } else { "table" };
+    format!("{kind} {} {range}", table.engine)
+}
+
+fn parse_table_token(name: &str, token: &str) -> (Table, String) {
+    let mut words = token.split(' ').map(str::to_owned);
+    let kind = if words.next().as_deref() == Some("sequence") { Kind::Sequence } else { Kind::Base };
+    let engine = words.next().unwrap_or_default();
+    (Table { name: name.to_owned(), kind, engine, bytes: 0 }, words.next().unwrap_or_default())
+}
+
+fn cut(keys: &ByTable<Extent>, chunk: u64) -> ByTable<Chunks> {
+    keys.iter()
+        .filter_map(|(table, (bytes, min, max))| Some((table.clone(), Chunks::cut(*bytes, *min, *max, chunk)?)))
+        .collect()
+}
+
+/// The token of `load.sql`: which tables went into how many streams.
+fn chunk_list(cuts: &ByTable<Chunks>) -> String {
+    let line = |((database, table), cut): (&(String, String), &Chunks)| {
+        format!("{} {} {}\n", layout::encode(database), layout::encode(table), cut.count)
+    };
+    cuts.iter().map(line).collect()
+}
+
+fn parse_chunk_list(token: &str) -> ByTable<u32> {
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let table = (layout::decode(words.next()?)?, layout::decode(words.next()?)?);
+        Some((table, words.next()?.parse().ok()?))
+    };
+    token.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back() {
+        let table = Table { name: "a b".into(), kind: Kind::Base, engine: "innodb".into(), bytes: 0 };
+        assert_eq!(parse_table_token("a b", &table_token(&table, "1..5")), (table.clone(), "1..5".to_owned()));
+        assert_eq!(parse_table_token("a b", &table_token(&table, "")), (table, String::new()));
+        let keys = BTreeMap::from([(("d b".to_owned(), "t".to_owned()), (1 << 30, 1, 1 << 20))]);
+        let cuts = cut(&keys, CHUNK);
+        let parsed = parse_chunk_list(&chunk_list(&cuts));
+        assert_eq!(parsed, BTreeMap::from([(("d b".to_owned(), "t".to_owned()), 17)]));
+    }
+}

@@ -1,0 +1,388 @@
+//! Restores into real servers: from our own backups of either format, and from what mysqldump and mariadb-dump wrote.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that cannot be set up fails its test at once"
+)]
+
+#[allow(dead_code, reason = "each of the test programs uses a part of it")]
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use coffer_addon_mysql::MySqlRestore;
+use coffer_addon_sdk::native::{self, NativeRun, tcp_target};
+use coffer_addon_sdk::{Entry, ErrorKind, Fact, Restore as _, Result};
+use coffer_test_support::data;
+use coffer_test_support::fingerprint::{differences, fingerprint};
+use coffer_test_support::mysql::{Flavor, MysqlServer};
+use common::{Dump, LOGIN, backup, backup_as, start};
+
+const ODD: &str = r#"
+CREATE DATABASE `odd/na.me ``ü` DEFAULT CHARACTER SET latin1;
+USE `odd/na.me ``ü`;
+SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES';
+CREATE TABLE `t ``1\/` (
+  id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, `select` FLOAT, n DECIMAL(30,10), b BIT(12), bin VARBINARY(300), txt TEXT CHARACTER SET utf8mb4,
+  lat VARCHAR(100) CHARACTER SET latin1, u16 VARCHAR(100) CHARACTER SET utf16, dt DATETIME(6), dd DATE, ts TIMESTAMP NULL,
+  e ENUM('a','b\\','x''y'), s SET('p','q','r'), j JSON, g GEOMETRY, gen INT GENERATED ALWAYS AS (CHAR_LENGTH(lat)) VIRTUAL
+) COMMENT='it''s \\ a \'comment\'; -- really';
+INSERT INTO `t ``1\/` (id, `select`, n, b, bin, txt, lat, u16, dt, dd, ts, e, s, j, g) VALUES
+ (0, 16777216, -12345678901234567890.0123456789, b'101010101010', X'00095C0A0D27', 'tab\there\nline\\slash', 'äöü''', '漢\t字\n', '2020-01-01 00:00:00.123456',
+  '0000-00-00', '2030-01-01 00:00:00', 'b\\', 'p,r', '{"a": [1, "x\\ty"]}', ST_GeomFromText('POINT(1 2)')),
+ (1, 0.1, 0, 0, '', '', '', '', '0000-00-00 00:00:00', '2020-02-30', NULL, 'x''y', '', '[]', NULL),
+ (2, NULL, NULL, NULL, X'5C4E', '\\N', '\\', '\\', NULL, NULL, NULL, NULL, NULL, 'null', NULL);
+SET sql_mode = 'NO_BACKSLASH_ESCAPES';
+CREATE PROCEDURE slashes() SELECT '\', 'it''s;';
+SET sql_mode = '';
+CREATE TABLE no_key (a INT, b VARCHAR(10)); INSERT INTO no_key VALUES (1,'x'),(1,'x'),(NULL,NULL),(2,'');
+CREATE TABLE one_text (a VARCHAR(10)); INSERT INTO one_text VALUES (''),(NULL),('x');
+CREATE TABLE empty_one (a INT PRIMARY KEY);
+CREATE TABLE parent (id INT PRIMARY KEY, child INT); CREATE TABLE child (id INT PRIMARY KEY, parent INT, FOREIGN KEY (parent) REFERENCES parent (id));
+ALTER TABLE parent ADD FOREIGN KEY (child) REFERENCES child (id);
+SET foreign_key_checks=0; INSERT INTO parent VALUES (1,2); INSERT INTO child VALUES (2,1);
+CREATE VIEW a_first AS SELECT 1 AS a;
+CREATE VIEW z_last AS SELECT a, b FROM no_key;
+CREATE OR REPLACE VIEW a_first AS SELECT a FROM z_last;
+"#;
+
+const DATABASES: [&str; 2] = ["shop", "odd/na.me `ü"];
+
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+fn fill(server: &MysqlServer) {
+    server.exec(ODD).unwrap();
+    data::sample(server, "shop", 2).unwrap();
+}
+
+fn fingerprints(server: &MysqlServer) -> Vec<BTreeMap<String, String>> {
+    DATABASES.iter().map(|name| fingerprint(server, name).unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_same(before: &[BTreeMap<String, String>], server: &MysqlServer) {
+    for ((name, before), after) in DATABASES.iter().zip(before).zip(&fingerprints(server)) {
+        assert!(before.len() > 5, "{name} has too few objects to prove anything");
+        let differences = differences(before, after);
+        assert!(differences.is_empty(), "{name}:\n{}", differences.join("\n"));
+    }
+}
+
+fn drop_all(server: &MysqlServer) {
+    for name in DATABASES {
+        server.exec(&format!("DROP DATABASE IF EXISTS {}", quoted(name))).unwrap();
+    }
+}
+
+/// Restores over so many sessions, as the host would; the items of a stage are handed out in turn.
+fn restore(
+    server: &MysqlServer,
+    workers: u32,
+    parameters: &[(&str, &str)],
+    dump: &Dump,
+) -> Result<Vec<(String, Vec<Fact>)>> {
+    restore_as(server, LOGIN, workers, parameters, dump)
+}
+
+fn restore_as(
+    server: &MysqlServer,
+    (user, password): (&str, &str),
+    workers: u32,
+    parameters: &[(&str, &str)],
+    dump: &Dump,
+) -> Result<Vec<(String, Vec<Fact>)>> {
+    let address = (server.host(), server.port());
+    let run = parameters
+        .iter()
+        .fold(NativeRun::new("logical-backup-restore"), |run, (name, value)| run.parameter(*name, *value));
+    let open =
+        |index| MySqlRestore::open(run.clone().worker(index, workers).context(), tcp_target(address, user, password));
+    let mut sessions = (0..workers).map(open).collect::<Result<Vec<_>>>()?;
+    let entries: Vec<Entry> = dump
+        .streams
+        .iter()
+        .map(|(path, (bytes, facts))| Entry {
+            path: path.clone(),
+            size: Some(bytes.len() as u64),
+            facts: facts.clone(),
+        })
+        .collect();
+    let count = sessions.len();
+    let mut said = Vec::new();
+    for stage in sessions[0].plan(&entries, &dump.plan.facts)? {
+        for (index, item) in stage.items.iter().enumerate() {
+            let input = native::reader(Cursor::new(dump.streams[&item.path].0.clone()));
+            said.push((item.path.clone(), sessions[index % count].run(item, input)?));
+        }
+    }
+    sessions[0].finish()?;
+    sessions.iter_mut().try_for_each(MySqlRestore::close)?;
+    Ok(said)
+}
+
+/// A snapshot made by `mysqldump … | restic backup --stdin --stdin-filename dumpfile.sql`.
+fn foreign(text: impl Into<Vec<u8>>) -> Dump {
+    Dump { streams: BTreeMap::from([("dumpfile.sql".to_owned(), (text.into(), Vec::new()))]), ..Dump::default() }
+}
+
+fn stock_dump(server: &MysqlServer, arguments: &[&str]) -> Dump {
+    let output = server.dump().unwrap().args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    foreign(output.stdout)
+}
+
+#[track_caller]
+fn refused(outcome: Result<Vec<(String, Vec<Fact>)>>, kind: ErrorKind, message: &str) {
+    let error = outcome.expect_err("must be refused");
+    assert!(error.kind == kind && error.message.contains(message), "{:?}: {error}", error.kind);
+}
+
+/// Backs up, drops, restores, compares; then what is there already: refused, left alone, replaced.
+fn round_trip(flavor: Flavor, extra: &[&str], backup_parameters: &[(&str, &str)]) {
+    let server = start(flavor, extra);
+    fill(&server);
+    let before = fingerprints(&server);
+    let globals = server
+        .query("SHOW GLOBAL VARIABLES WHERE Variable_name NOT LIKE '%gtid%' AND Variable_name <> 'timestamp'")
+        .unwrap();
+    let dump = backup(&server, 2, backup_parameters).unwrap();
+
+    refused(restore(&server, 2, &[], &dump), ErrorKind::Invalid, "is there and not empty; nothing was changed");
+    drop_all(&server);
+    restore(&server, 3, &[], &dump).unwrap();
+    assert_same(&before, &server);
+
+    // One database alone; the other is gone and stays so.
+    drop_all(&server);
+    restore(&server, 2, &[("databases", "shop")], &dump).unwrap();
+    assert!(server.exec(&format!("USE {}", quoted(DATABASES[1]))).is_err(), "only `shop` was asked for");
+    server.exec("DROP TABLE shop.order_items; CREATE TABLE shop.of_mine (a INT)").unwrap();
+    restore(&server, 2, &[("existing", "skip")], &dump).unwrap();
+    server.exec("SELECT * FROM shop.of_mine").unwrap();
+    restore(&server, 2, &[("existing", "drop")], &dump).unwrap();
+    assert_same(&before, &server);
+    refused(restore(&server, 1, &[("databases", "shap")], &dump), ErrorKind::Invalid, "has no database \"shap\"");
+    let after = server
+        .query("SHOW GLOBAL VARIABLES WHERE Variable_name NOT LIKE '%gtid%' AND Variable_name <> 'timestamp'")
+        .unwrap();
+    assert_eq!(globals, after, "a restore leaves the server's settings as they were");
+}
+
+#[test]
+fn parallel_of_mysql_by_file() {
+    round_trip(Flavor::MySql, &["--local-infile=ON"], &[]);
+}
+
+#[test]
+fn parallel_of_mysql_by_insert() {
+    round_trip(Flavor::MySql, &["--local-infile=OFF"], &[]);
+}
+
+#[test]
+fn single_of_mysql() {
+    round_trip(Flavor::MySql, &[], &[("format", "single")]);
+}
+
+#[test]
+fn parallel_of_mariadb_by_file() {
+    round_trip(Flavor::MariaDb, &["--local-infile=ON"], &[]);
+}
+
+#[test]
+fn parallel_of_mariadb_by_insert() {
+    round_trip(Flavor::MariaDb, &["--local-infile=OFF"], &[]);
+}
+
+#[test]
+fn single_of_mariadb() {
+    round_trip(Flavor::MariaDb, &[], &[("format", "single")]);
+}
+
+/// What mysqldump itself keeps: its FLOATs lose digits and its sessions take no invalid dates, so there are none here.
+fn stock(flavor: Flavor, extra: &[&str]) {
+    let server = start(flavor, &[]);
+    fill(&server);
+    server.exec(&format!("UPDATE {}.`t ``1\\/` SET `select` = 0.5, dd = NULL", quoted(DATABASES[1]))).unwrap();
+    let before = fingerprints(&server);
+    let arguments = [&["--routines", "--events", "--triggers", "--databases"][..], &DATABASES, extra].concat();
+    let dump = stock_dump(&server, &arguments);
+    drop_all(&server);
+    restore(&server, 2, &[], &dump).unwrap();
+    assert_same(&before, &server);
+    // As with the client, a dump drops and makes its own tables.
+    restore(&server, 1, &[], &dump).unwrap();
+    assert_same(&before, &server);
+
+    drop_all(&server);
+    restore(&server, 1, &[("args", "--one-database=shop")], &dump).unwrap();
+    assert!(server.exec(&format!("USE {}", quoted(DATABASES[1]))).is_err(), "only `shop` was asked for");
+
+    // A dump without USE goes where `args` say.
+    let bare = stock_dump(&server, &[extra, &["shop", "customers"]].concat());
+    refused(restore(&server, 1, &[], &bare), ErrorKind::Data, "the dump names no database");
+    server.exec("CREATE DATABASE elsewhere").unwrap();
+    restore(&server, 1, &[("args", "elsewhere")], &bare).unwrap();
+    let count = |database| server.value(&format!("SELECT COUNT(*) FROM {database}.customers")).unwrap();
+    assert_eq!(count("elsewhere"), count("shop"));
+
+    let mut cut = bare.streams["dumpfile.sql"].0.clone();
+    cut.truncate(cut.len() / 2);
+    refused(restore(&server, 1, &[("args", "elsewhere")], &foreign(cut)), ErrorKind::Data, "cut off");
+}
+
+#[test]
+fn what_mysqldump_wrote() {
+    stock(Flavor::MySql, &["--set-gtid-purged=OFF"]);
+}
+
+#[test]
+fn what_mariadb_dump_wrote() {
+    stock(Flavor::MariaDb, &[]);
+}
+
+#[test]
+fn streams_that_lie_are_found_out() {
+    for infile in ["--local-infile=ON", "--local-infile=OFF"] {
+        let server = start(Flavor::MySql, &[infile]);
+        server.exec("CREATE DATABASE d; USE d; CREATE TABLE t (a INT PRIMARY KEY, b VARCHAR(3)); INSERT INTO t VALUES (1,'x'),(2,'y')").unwrap();
+        let dump = backup(&server, 1, &[]).unwrap();
+        let path = "databases/d/rows/t.tsv";
+        assert_eq!(dump.streams[path].0, b"1\tx\n2\ty\n");
+        for (text, message) in [
+            (&b"1\tx\n"[..], "1 rows were loaded, but the backup had 2"),
+            (b"1\tx\n1\ty\n", ""),
+            (b"1\tx\n2\tlong\n", ""),
+            (b"1\tx\ntwo\ty\n", ""),
+            (b"1\tx\n2\n", ""),
+            (b"1\tx\n2\ty\tz\n", ""),
+            (b"1\tx\n2\ty", "ends in the middle of a row"),
+        ] {
+            server.exec("DROP DATABASE d").unwrap();
+            let mut lying = Dump { plan: dump.plan.clone(), streams: dump.streams.clone() };
+            lying.streams.get_mut(path).unwrap().0 = text.to_vec();
+            let error = restore(&server, 1, &[], &lying).expect_err("must be found out");
+            assert!(error.kind == ErrorKind::Data && error.message.starts_with(path), "{infile} {error}");
+            assert!(error.message.contains(message), "{infile} {error}");
+            if message.is_empty() {
+                assert_eq!(
+                    server.value("SELECT COUNT(*) FROM d.t").unwrap(),
+                    "0",
+                    "{infile}: nothing of it is kept: {error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_binary_log_is_the_users_choice() {
+    let server = start(Flavor::MySql, &[]);
+    server.exec("CREATE DATABASE d; USE d; CREATE TABLE t (a INT PRIMARY KEY); INSERT INTO t VALUES (1)").unwrap();
+    let dump = backup(&server, 1, &[]).unwrap();
+    let position = || server.query("SHOW BINARY LOG STATUS").unwrap()[0][..2].to_vec();
+    server.exec("DROP DATABASE d").unwrap();
+    let before = position();
+    restore(&server, 2, &[("logBin", "false")], &dump).unwrap();
+    assert_eq!(position(), before);
+    server.exec("DROP DATABASE d").unwrap();
+    let before = position();
+    restore(&server, 2, &[], &dump).unwrap();
+    assert_ne!(position(), before);
+}
+
+#[test]
+fn views_are_made_in_the_order_that_works_and_broken_ones_do_not_stop_it() {
+    let server = start(Flavor::MySql, &[]);
+    server
+        .exec(
+            "CREATE DATABASE `a.b`; CREATE DATABASE z; USE `a.b`; CREATE TABLE gone (x INT); CREATE TABLE kept (x INT);
+             CREATE VIEW z.last AS SELECT x FROM `a.b`.kept; CREATE VIEW first AS SELECT x FROM z.last WHERE x > 0 WITH CHECK OPTION;
+             CREATE VIEW `broken one` AS SELECT x FROM gone; DROP TABLE gone; CREATE PROCEDURE z.p() SELECT 1;",
+        )
+        .unwrap();
+    let mut dump = backup(&server, 1, &[]).unwrap();
+    // The worst order that there is.
+    let text = String::from_utf8(dump.streams["views.sql"].0.clone()).unwrap();
+    let mut views: Vec<&str> = text.split_inclusive("USE ").collect();
+    let head = views.remove(0);
+    views.reverse();
+    let text: String =
+        std::iter::once(head).chain(views.iter().flat_map(|view| [view.trim_end_matches("USE "), "USE "])).collect();
+    dump.streams.get_mut("views.sql").unwrap().0 = text.trim_end_matches("USE ").into();
+    server.exec("DROP DATABASE `a.b`; DROP DATABASE z").unwrap();
+    restore(&server, 2, &[], &dump).unwrap();
+    server.exec("SELECT * FROM `a.b`.first; SELECT * FROM z.last; CALL z.p()").unwrap();
+    assert!(server.exec("SELECT * FROM `a.b`.`broken one`").is_err());
+
+    // That it was broken before is known from the backup alone.
+    dump.streams.get_mut("views.sql").unwrap().1.clear();
+    server.exec("DROP DATABASE `a.b`; DROP DATABASE z").unwrap();
+    refused(
+        restore(&server, 2, &[], &dump),
+        ErrorKind::Data,
+        "views cannot be made, the first is view `a.b`.`broken one`",
+    );
+}
+
+/// The accounts that the addon's README describes can do all of it, and no more is asked of them.
+fn privileges_of_the_readme(flavor: Flavor, backups: &str, restores: &str) {
+    for infile in ["--local-infile=ON", "--local-infile=OFF"] {
+        // What servers are set to where triggers are replicated.
+        let server = start(flavor, &[infile, "--log-bin", "--log-bin-trust-function-creators=ON"]);
+        server
+            .exec(&format!(
+                "CREATE DATABASE d; USE d; CREATE TABLE t (a INT PRIMARY KEY, e ENUM('x')); SET sql_mode=''; INSERT INTO t VALUES (1,'no');
+                 CREATE VIEW v AS SELECT a FROM t; CREATE PROCEDURE p() SELECT 1; CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1;
+                 CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = NEW.a; CREATE EVENT e ON SCHEDULE EVERY 1 YEAR DO SELECT 1;
+                 CREATE USER b@'%' IDENTIFIED BY 'p'; GRANT {backups} ON *.* TO b@'%';
+                 CREATE USER r@'%' IDENTIFIED BY 'p'; GRANT ALL ON d.* TO r@'%'; GRANT {restores} ON *.* TO r@'%';"
+            ))
+            .unwrap();
+        let before = fingerprint(&server, "d").unwrap();
+        let dump = backup_as(&server, ("b", "p"), 2, &[("databases", "d")]).unwrap();
+        assert_eq!(dump.fact("not-visible"), None);
+        server.exec("DROP DATABASE d").unwrap();
+        restore_as(&server, ("r", "p"), 2, &[], &dump).unwrap();
+        let differences = differences(&before, &fingerprint(&server, "d").unwrap());
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+}
+
+#[test]
+fn privileges_of_the_readme_are_enough_for_mysql() {
+    privileges_of_the_readme(
+        Flavor::MySql,
+        "SELECT, SHOW VIEW, TRIGGER, EVENT, PROCESS, SHOW_ROUTINE, BACKUP_ADMIN, REPLICATION CLIENT, RELOAD",
+        "SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER",
+    );
+}
+
+#[test]
+fn privileges_of_the_readme_are_enough_for_mariadb() {
+    privileges_of_the_readme(
+        Flavor::MariaDb,
+        "SELECT, SHOW VIEW, TRIGGER, EVENT, PROCESS, RELOAD, REPLICATION CLIENT",
+        "SET USER",
+    );
+}
+
+#[test]
+fn an_empty_database_gets_the_character_set_of_the_backup() {
+    for parameters in [&[][..], &[("format", "single")]] {
+        let server = start(Flavor::MySql, &[]);
+        server
+            .exec("CREATE DATABASE `a``b` CHARACTER SET latin1 COLLATE latin1_bin; CREATE TABLE `a``b`.t (a INT)")
+            .unwrap();
+        let before = fingerprint(&server, "a`b").unwrap();
+        let dump = backup(&server, 1, parameters).unwrap();
+        server.exec("DROP DATABASE `a``b`; CREATE DATABASE `a``b` CHARACTER SET utf8mb4").unwrap();
+        restore(&server, 1, &[], &dump).unwrap();
+        let differences = differences(&before, &fingerprint(&server, "a`b").unwrap());
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+}

@@ -1,0 +1,182 @@
+//! The commands that work on repositories alone, on small local ones.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+
+use common::{PASSWORD, SECOND_SESSION, Site, back_up};
+
+const TIMES: [&str; 3] = ["2026-01-01T10:00:00Z", "2026-01-02T10:00:00Z", "2026-01-02T11:00:00Z"];
+
+#[test]
+fn an_empty_repository_is_fine() {
+    let site = Site::new();
+    site.repository();
+    site.run(&["snapshots"]).code(0).says(&["ID", "Paths", "0 snapshots"]);
+    site.run(&["check", "--read-data"]).code(0).says(&["no errors were found"]);
+    site.run(&["prune", "--dry-run"]).code(0).says(&["0 B"]);
+    site.run(&["unlock"]).code(0).says(&["no locks"]);
+    site.run(&["ls"]).code(1).complains(&["no snapshot at all"]);
+}
+
+#[test]
+fn snapshots_are_listed_for_people_and_programs() {
+    let site = Site::new();
+    let repository = site.repository();
+    let ids = TIMES.map(|time| back_up(&repository, time, time.as_bytes()));
+    let ran = site.run(&["snapshots"]).code(0).says(&[
+        "shop-repo (daily/dump)",
+        "2026-01-01 10:00:00",
+        "host-0",
+        "3 snapshots",
+    ]);
+    let rows: Vec<_> = ran.stdout.lines().filter(|line| line.contains("host-0")).collect();
+    assert!(rows[0].starts_with(&ids[0][..8]) && rows[2].starts_with(&ids[2][..8]), "oldest first:\n{}", ran.stdout);
+    let objects = site.run(&["snapshots", "--json", "--latest", "1"]).code(0).objects();
+    assert_eq!(objects.len(), 1);
+    assert_eq!((&objects[0]["id"], &objects[0]["session"]), (&ids[2].clone().into(), &"daily".into()));
+}
+
+#[test]
+fn files_are_listed_and_dumped() {
+    let site = Site::new();
+    let repository = site.repository();
+    let first = back_up(&repository, TIMES[0], b"one\n");
+    back_up(&repository, TIMES[1], b"two\n");
+    site.run(&["ls"]).code(0).says(&["shop/\n", "shop/orders.sql\n", "manifest.json"]);
+    site.run(&["ls", &first[..8], "/shop", "-l"]).code(0).says(&["4 B", "shop/orders.sql"]);
+    site.run(&["ls", "latest", "/nothing"]).code(1).complains(&["nothing"]);
+    assert_eq!(site.run(&["dump", "latest", "shop/orders.sql"]).code(0).stdout, "two\n");
+    assert_eq!(site.run(&["dump", &first, "/shop/orders.sql"]).code(0).stdout, "one\n");
+    let target = site.path().join("orders.sql");
+    fs::write(&target, "older").unwrap();
+    site.run(&["dump", "latest", "shop/orders.sql", "--target", target.to_str().unwrap()])
+        .code(0)
+        .says(&["4 B written"]);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "two\n");
+    site.run(&["dump", "latest", "shop/none.sql", "--target", target.to_str().unwrap()])
+        .code(1)
+        .complains(&["shop/none.sql"]);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "two\n", "a failed dump leaves the file as it was");
+    let left: Vec<_> = fs::read_dir(site.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains(".part-")), "{left:?}");
+}
+
+#[test]
+fn forget_by_policy_keeps_what_it_says() {
+    let site = Site::new();
+    let repository = site.repository();
+    let ids = TIMES.map(|time| back_up(&repository, time, time.as_bytes()));
+    let ran = site.run(&["forget", "--keep-daily", "7", "--dry-run"]).code(0);
+    ran.says(&["1 snapshot would be removed", &ids[1][..8]]);
+    assert_eq!(repository.snapshots().unwrap().len(), 3, "a dry run removes nothing");
+    let objects = site.run(&["forget", "--keep-daily", "7", "--json"]).code(0).objects();
+    let of = |kind: &str| objects.iter().filter(|object| object["message_type"] == kind).count();
+    assert_eq!((of("kept"), of("removed")), (2, 1));
+    let left: Vec<_> = repository.snapshots().unwrap().into_iter().map(|snapshot| snapshot.id).collect();
+    assert_eq!(left, [ids[0].clone(), ids[2].clone()]);
+}
+
+#[test]
+fn forget_by_id_and_prune() {
+    let site = Site::new();
+    let repository = site.repository();
+    let ids = TIMES.map(|time| back_up(&repository, time, time.as_bytes()));
+    site.run(&["forget", &ids[0][..8], &ids[1][..8], "--prune"]).code(0).says(&["2 snapshots removed", "in use of"]);
+    assert_eq!(repository.snapshots().unwrap().len(), 1);
+    let objects = site.run(&["prune", "--instant", "--json"]).code(0).objects();
+    assert_eq!((&objects[0]["message_type"], &objects[0]["dry_run"]), (&"prune".into(), &false.into()));
+    site.run(&["check", "--read-data"]).code(0);
+    assert_eq!(site.run(&["dump", "latest", "shop/orders.sql"]).code(0).stdout, TIMES[2]);
+    site.run(&["prune", "--keep-marked", "soon"]).code(2).complains(&["--keep-marked", "23h"]);
+}
+
+#[test]
+fn damage_is_found_and_named() {
+    let site = Site::new();
+    let repository = site.repository();
+    back_up(&repository, TIMES[0], b"x");
+    let data = site.store().join("shop/repository/v1/daily/dump/data");
+    for folder in fs::read_dir(data).unwrap() {
+        fs::remove_dir_all(folder.unwrap().path()).unwrap();
+    }
+    let ran = site.run(&["check", "--json"]).code(1).complains(&["is damaged"]);
+    let objects = ran.objects();
+    assert_eq!(objects[0]["ok"], false);
+    assert!(!objects[0]["errors"].as_array().unwrap().is_empty());
+    assert_eq!(objects.last().unwrap()["kind"], "damaged");
+}
+
+#[test]
+fn keys_are_added_listed_changed_and_removed() {
+    let site = Site::new();
+    site.repository();
+    let file = site.path().join("new");
+    fs::write(&file, "second-password\n").unwrap();
+    let file = file.to_str().unwrap();
+    site.run(&["key", "add", "--new-password-file", file, "--user", "me", "--host", "here"]).code(0).says(&["added"]);
+    let keys = site.run(&["key", "list", "--json"]).code(0).objects();
+    assert_eq!(keys.len(), 2);
+    let added = keys.iter().find(|key| key["current"] == false).unwrap();
+    assert_eq!((&added["user"], &added["host"]), (&"me".into(), &"here".into()));
+    let id = added["id"].as_str().unwrap();
+
+    site.run(&["key", "remove", id, "--dry-run"]).code(0).says(&["would be removed"]);
+    site.run(&["key", "remove", &id[..8]]).code(0).says(&["removed"]);
+    let current = site.run(&["key", "list", "--json"]).code(0).objects()[0]["id"].as_str().unwrap().to_owned();
+    site.run(&["key", "remove", &current]).code(1);
+
+    site.run_with_input(&["key", "passwd"], "third-password\n").code(0).says(&["RESTIC_PASSWORD"]);
+    site.run(&["snapshots"]).code(12);
+    site.write("demo.yaml", &site.text().replace(PASSWORD, "third-password"));
+    site.run(&["snapshots"]).code(0);
+    site.run_with_input(&["key", "add"], "").code(2).complains(&["empty"]);
+}
+
+#[test]
+fn locks_are_shown_and_removed() {
+    let site = Site::new();
+    let repository = site.repository();
+    let lock = repository.share().unwrap();
+    site.run(&["unlock", "--dry-run"]).code(0).says(&["would keep the lock of"]);
+    site.run(&["unlock"]).code(0).says(&["no locks to remove"]);
+    assert_eq!(repository.locks().unwrap().len(), 1, "a lock in use stays");
+    site.run(&["unlock", "--remove-all"]).code(0).says(&["removed the lock of"]);
+    assert_eq!(repository.locks().unwrap(), []);
+    drop(lock);
+}
+
+#[test]
+fn reading_commands_go_over_all_repositories() {
+    let site = Site::new();
+    site.write("demo.yaml", &format!("{}{SECOND_SESSION}", site.text().trim_end()));
+    let near = back_up(&site.repository(), TIMES[0], b"near");
+    // A repository without a backup yet is nothing to fail for while another one has some.
+    site.run(&["snapshots"]).code(0).says(&["far-repo (weekly/dump): no backup yet", &near[..8]]);
+    site.run(&["check"]).code(10).complains(&["far-repo"]);
+    site.run(&["dump", "0123456789ab", "shop/orders.sql"]).code(1).complains(&["no snapshot 0123456789ab"]);
+    let far = back_up(&site.far_repository(), TIMES[1], b"far");
+    let objects = site.run(&["snapshots", "--json"]).code(0).objects();
+    assert_eq!(objects.len(), 2);
+    site.run(&["check"]).code(0);
+    // An id is looked for everywhere; `latest` would be a guess.
+    assert_eq!(site.run(&["dump", &far[..12], "shop/orders.sql"]).code(0).stdout, "far");
+    site.run(&["dump", "latest", "shop/orders.sql"]).code(2).complains(&["--repository far-repo"]);
+    let ran = site.run(&["dump", "latest", "shop/orders.sql", "--repository", "shop-repo"]).code(0);
+    assert_eq!(ran.stdout, "near");
+    site.run(&["unlock", "--remove-all"]).code(2);
+    // One repository that fails does not hide the others, and its code is the command's.
+    fs::remove_file(site.config_file()).unwrap();
+    site.run(&["key", "list"]).code(0);
+    site.run(&["check"]).code(10).says(&["far-repo"]);
+}
+
+#[test]
+fn quiet_leaves_the_results() {
+    let site = Site::new();
+    let id = back_up(&site.repository(), TIMES[0], b"x");
+    let ran = site.run(&["snapshots", "-q"]).code(0).says(&[&id[..8]]);
+    assert!(!ran.stdout.contains("repository demo"), "{}", ran.stdout);
+    assert_eq!(site.run(&["check", "-q"]).code(0).stdout, "");
+}

@@ -1,0 +1,9 @@
+//! What this crate adds to OpenDAL's services.
+
+mod atomic;
+mod stop;
+mod subdirectory;
+
+pub(crate) use atomic::AtomicLayer;
+pub(crate) use stop::StopLayer;
+pub(crate) use subdirectory::SubdirectoryLayer;

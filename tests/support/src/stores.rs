@@ -1,0 +1,223 @@
+//! Object stores on loopback, each with one bucket (or container).
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::{
+    process::{Server, accepts},
+    scratch::{self, Port},
+    tools,
+};
+
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// The bucket or container that every store has.
+pub const BUCKET: &str = "coffer-test";
+
+#[derive(Debug)]
+struct Store {
+    // Declared before the folder: the server must be gone when the folder is removed.
+    server: Server,
+    port: Port,
+    folder: TempDir,
+}
+
+impl Store {
+    fn start(name: &str, configure: impl FnOnce(&mut Command, u16, &std::path::Path)) -> Result<Self> {
+        let program = tools::program("stores", name)?;
+        let folder = scratch::folder()?;
+        let port = Port::lease()?;
+        let mut server = Server::start(name, &program, &folder.path().join("log"), |command| {
+            configure(command, port.number(), folder.path());
+        })?;
+        server.wait_until(START_LIMIT, || accepts(port.number()))?;
+        Ok(Self { server, port, folder })
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port.number())
+    }
+}
+
+/// S3: moto. It keeps objects in memory and accepts any key.
+#[derive(Debug)]
+pub struct S3(Store);
+
+impl S3 {
+    /// An access key; any other works too.
+    pub const ACCESS_KEY: &str = "coffer-test-access";
+    /// Its secret.
+    pub const SECRET_KEY: &str = "coffer-test-secret";
+    /// The region.
+    pub const REGION: &str = "us-east-1";
+
+    /// Starts the server and creates the bucket.
+    pub fn start() -> Result<Self> {
+        let store = Store::start("moto_server", |command, port, _| {
+            command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        })?;
+        request(store.port.number(), "PUT", &format!("/{BUCKET}"), "", "")?;
+        Ok(Self(store))
+    }
+
+    /// `http://127.0.0.1:port`, for path-style requests.
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+
+    /// The port, e.g. for a proxy in front.
+    pub fn port(&self) -> u16 {
+        self.0.port.number()
+    }
+
+    /// How stock restic names a repository below `path`; it also needs `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
+    pub fn restic_repository(&self, path: &str) -> String {
+        format!("s3:{}/{BUCKET}/{path}", self.endpoint())
+    }
+
+    /// Kills the server; its objects are gone.
+    pub fn kill(&mut self) {
+        self.0.server.kill();
+    }
+}
+
+/// Azure Blob Storage: Azurite.
+#[derive(Debug)]
+pub struct Azure(Store);
+
+impl Azure {
+    /// The account of every Azurite.
+    pub const ACCOUNT: &str = "devstoreaccount1";
+    /// Its key, which is public.
+    pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+    /// Starts the server and creates the container.
+    pub fn start() -> Result<Self> {
+        let store = Store::start("azurite-blob", |command, port, folder| {
+            command
+                .args([
+                    "--blobHost",
+                    "127.0.0.1",
+                    "--blobPort",
+                    &port.to_string(),
+                    "--silent",
+                    "--skipApiVersionCheck",
+                    "--disableTelemetry",
+                    "--location",
+                ])
+                .arg(folder.join("data"));
+        })?;
+        create_container(&store)?;
+        Ok(Self(store))
+    }
+
+    /// `http://127.0.0.1:port/account`.
+    pub fn endpoint(&self) -> String {
+        format!("{}/{}", self.0.endpoint(), Self::ACCOUNT)
+    }
+
+    /// The port, e.g. for a proxy in front.
+    pub fn port(&self) -> u16 {
+        self.0.port.number()
+    }
+
+    /// Kills the server.
+    pub fn kill(&mut self) {
+        self.0.server.kill();
+    }
+}
+
+/// Google Cloud Storage: fake-gcs-server, which asks for no credentials.
+#[derive(Debug)]
+pub struct Gcs(Store);
+
+impl Gcs {
+    /// Starts the server and creates the bucket.
+    pub fn start() -> Result<Self> {
+        let store = Store::start("fake-gcs-server", |command, port, folder| {
+            let public = format!("127.0.0.1:{port}");
+            command
+                .args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string(), "-public-host", &public])
+                .args(["-external-url", &format!("http://{public}"), "-backend", "filesystem", "-filesystem-root"])
+                .arg(folder.join("data"))
+                .arg("-data")
+                .arg(folder.join("none"));
+        })?;
+        request(
+            store.port.number(),
+            "POST",
+            "/storage/v1/b?project=coffer",
+            "Content-Type: application/json\r\n",
+            &format!("{{\"name\": \"{BUCKET}\"}}"),
+        )?;
+        Ok(Self(store))
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+
+    /// The port, e.g. for a proxy in front.
+    pub fn port(&self) -> u16 {
+        self.0.port.number()
+    }
+
+    /// Where the server keeps the bucket's objects as files.
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.0.folder.path().join("data").join(BUCKET)
+    }
+
+    /// Kills the server.
+    pub fn kill(&mut self) {
+        self.0.server.kill();
+    }
+}
+
+/// One plain HTTP request; anything but a 2xx answer is an error.
+fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(|| format!("no answer to {method} {path}"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    if answer.split_whitespace().nth(1).is_none_or(|status| !status.starts_with('2')) {
+        bail!("{method} {path} was refused:\n{answer}");
+    }
+    Ok(())
+}
+
+/// Azurite wants a signed request; Python, which moto brings, can sign one with its standard library.
+fn create_container(store: &Store) -> Result<()> {
+    const SCRIPT: &str = r#"
+import base64, email.utils, hashlib, hmac, sys, urllib.request
+port, account, key, container = sys.argv[1:]
+date, version = email.utils.formatdate(usegmt=True), "2021-08-06"
+text = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:{version}\n/{account}/{account}/{container}\nrestype:container"
+signature = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+request = urllib.request.Request(f"http://127.0.0.1:{port}/{account}/{container}?restype=container", method="PUT", headers={
+    "x-ms-date": date, "x-ms-version": version, "Authorization": f"SharedKey {account}:{signature}"})
+urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30)
+"#;
+    let python = fs::canonicalize(tools::folder()?.join("stores"))?.join("python/bin/python");
+    let output = Command::new(python)
+        .args(["-c", SCRIPT, &store.port.number().to_string(), Azure::ACCOUNT, Azure::KEY, BUCKET])
+        .output()
+        .context("cannot start Python to create the container")?;
+    if !output.status.success() {
+        bail!("cannot create the container in Azurite:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
