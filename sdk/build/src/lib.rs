@@ -46,8 +46,26 @@ impl Guest {
 }
 
 /// Where to build guests, found from a path inside of a target folder (a build script's `OUT_DIR`, a test's executable): the
-/// folder `guests` in it, so that guests share what they compile and `cargo clean` removes it.
+/// folder `guests` beside cargo's own of the profile, so that guests share what they compile and `cargo clean` removes it.
 pub fn target_dir(inside: &Path) -> Option<PathBuf> {
-    // cargo marks its target folders so that backups leave them out.
-    inside.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()).map(|dir| dir.join("guests"))
+    // `<target>/release/build/<package>/out` of a build script, `<target>/release/deps/<test>` of a test.
+    let of_cargo = inside.ancestors().find(|dir| dir.ends_with("build") || dir.ends_with("deps"))?;
+    Some(of_cargo.parent()?.join("guests"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_are_built_beside_what_cargo_builds() {
+        for inside in [
+            "/home/build/t/release/build/addons-1/out",
+            "/home/build/t/release/deps/e2e-2",
+            "/home/build/t/release/deps",
+        ] {
+            assert_eq!(target_dir(Path::new(inside)), Some("/home/build/t/release/guests".into()), "{inside}");
+        }
+        assert_eq!(target_dir(Path::new("/usr/bin/coffer")), None);
+    }
 }
