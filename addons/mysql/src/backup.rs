@@ -1,11 +1,12 @@
 //! One session of a backup: the leader begins the view and plans, all of them write streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_addon_sdk::{Backup, Context, Error, Fact, Finished, Item, Plan, Result, Target, Writer, warn};
 
 use crate::catalog::{self, Database, Kind, Reading, Table};
 use crate::chunks::{self, CHUNK, Chunks};
+use crate::definition::Definition;
 use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, VIEWS, fact, quote};
 use crate::params::{BackupParams, Format, GtidPurged};
 use crate::session::Session;
@@ -229,7 +230,9 @@ impl MySqlBackup {
             Stream::Table { database, table } => {
                 let (table, _) = parse_table_token(table, &item.token);
                 out.write_all(&ddl::use_database(database))?;
-                out.write_all(&ddl::table(&mut self.session, database, &table)?)?;
+                let text = ddl::table(&mut self.session, database, &table)?;
+                out.write_all(&text)?;
+                return Ok(table_facts(database, &text));
             }
             Stream::Routines { database } => {
                 out.write_all(&ddl::use_database(database))?;
@@ -275,6 +278,24 @@ impl MySqlBackup {
         let columns = layout::encode_list(reading.fields.iter().map(|field| field.name.as_str()));
         Ok(vec![Fact::new(fact::ROWS, count), Fact::new(fact::COLUMNS, columns)])
     }
+}
+
+/// What a restore wants to know of a table before it reads its definition.
+fn table_facts(database: &str, text: &[u8]) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let Some(definition) = Definition::parse(text) else { return facts };
+    let late = definition.late_keys().len();
+    if late > 0 {
+        facts.push(Fact::new(fact::LATE_KEYS, late));
+    }
+    let references: BTreeSet<String> = definition
+        .references()
+        .map(|(other, table)| format!("{}.{}", layout::encode(other.unwrap_or(database)), layout::encode(table)))
+        .collect();
+    if !references.is_empty() {
+        facts.push(Fact::new(fact::REFERENCES, references.into_iter().collect::<Vec<_>>().join(" ")));
+    }
+    facts
 }
 
 fn outside_of_view(databases: &[Database]) -> Vec<String> {
@@ -340,6 +361,15 @@ fn parse_chunk_list(token: &str) -> ByTable<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn facts_of_tables() {
+        let text = b"CREATE TABLE `t` (\n  `a` int NOT NULL,\n  PRIMARY KEY (`a`),\n  KEY `k` (`a`),\n  CONSTRAINT `f` FOREIGN KEY (`a`) \
+                     REFERENCES `x y` (`a`),\n  CONSTRAINT `g` FOREIGN KEY (`a`) REFERENCES `e`.`t` (`a`)\n) ENGINE=InnoDB;\n";
+        assert_eq!(table_facts("d.b", text), [Fact::new("late-keys", 1), Fact::new("references", "d%2Eb.x%20y e.t")]);
+        assert_eq!(table_facts("d", b"CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB;\n"), []);
+        assert_eq!(table_facts("d", b"CREATE SEQUENCE `s` start with 1;\n"), []);
+    }
 
     #[test]
     fn tokens_come_back() {

@@ -80,6 +80,10 @@ pub(crate) mod fact {
     /// Of [`super::VIEWS`]: the views that are of no use in the source either, as what they read is gone: `<database>.<view>`, both
     /// through [`super::encode`], separated by spaces. A restore that cannot create them says so and goes on.
     pub(crate) const INVALID: &str = "invalid";
+    /// Of a table: how many of its indexes can be added when its rows are there.
+    pub(crate) const LATE_KEYS: &str = "late-keys";
+    /// Of a table: the tables that its foreign keys refer to: `<database>.<table>`, both through [`super::encode`], separated by spaces.
+    pub(crate) const REFERENCES: &str = "references";
     /// Of a stream of rows: how many.
     pub(crate) const ROWS: &str = "rows";
     /// Of a stream of rows: the names of the columns in the order of the fields, each through [`super::encode`], separated by spaces.

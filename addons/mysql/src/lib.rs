@@ -7,6 +7,7 @@ mod backup;
 mod catalog;
 mod chunks;
 mod ddl;
+mod definition;
 mod failure;
 mod handshake;
 mod inserts;

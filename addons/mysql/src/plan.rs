@@ -1,6 +1,6 @@
 //! What a restore does, in which order: decided from the streams of a snapshot and what is known of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_addon_sdk::{Entry, Error, Fact, RestoreItem, Result, Stage};
 
@@ -11,6 +11,10 @@ const MANIFEST: &str = "manifest.json";
 
 /// Tokens may have 64 KiB; a little is left.
 const LONGEST_TOKEN: usize = 60 << 10;
+
+/// Tables with so many bytes of rows and more get their secondary indexes when the rows are there. For smaller ones, whose pages stay in
+/// memory, one more `ALTER TABLE` costs more than it saves.
+const LATE_FROM: u64 = 4 << 20;
 
 /// What a snapshot holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +77,27 @@ fn has_extension(path: &str, extension: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(_, found)| found.eq_ignore_ascii_case(extension))
 }
 
+/// What of a table's definition an item is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The table without the indexes that are added later, and without foreign keys.
+    Bare,
+    /// The table without foreign keys, as one of them needs an index that is added later.
+    Unbound,
+    /// The indexes that are added later.
+    Keys,
+    /// The foreign keys.
+    ForeignKeys,
+}
+
+impl Part {
+    const WORDS: [(&'static str, Self); 4] =
+        [("bare", Self::Bare), ("unbound", Self::Unbound), ("keys", Self::Keys), ("foreign-keys", Self::ForeignKeys)];
+}
+
 /// What an item's token says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Token {
@@ -80,6 +105,8 @@ pub(crate) struct Token {
     pub(crate) drop: Vec<String>,
     /// These databases are left as they are.
     pub(crate) skip: Vec<String>,
+    /// Of a table: what of it.
+    pub(crate) part: Part,
     /// How many rows there must be.
     pub(crate) rows: Option<u64>,
     /// The columns of the rows.
@@ -106,6 +133,7 @@ impl Token {
         list("drop", &self.drop);
         list("skip", &self.skip);
         list("columns", self.columns.as_deref().unwrap_or_default());
+        lines.extend(Part::WORDS.iter().filter(|(_, part)| *part == self.part).map(|(word, _)| format!("part={word}")));
         if !self.invalid.is_empty() {
             lines.push(format!("invalid={}", self.invalid));
         }
@@ -123,6 +151,10 @@ impl Token {
                 "skip" => token.skip = names(),
                 "columns" => token.columns = Some(names()),
                 "invalid" => value.clone_into(&mut token.invalid),
+                "part" => {
+                    let part = Part::WORDS.iter().find(|(word, _)| *word == value);
+                    token.part = part.map(|(_, part)| *part).unwrap_or_default();
+                }
                 "rows" => token.rows = value.parse().ok(),
                 _ => {}
             }
@@ -138,21 +170,34 @@ pub(crate) fn stages(
     drop: &[String],
     skip: &[String],
 ) -> Vec<Stage> {
-    let mut stages = ["databases", "tables", "rows", "routines", "views", "triggers", "events"]
-        .map(|name| Stage::new(name, Vec::new()));
-    let [schemas, tables, rows, routines, views, triggers, events] = &mut stages;
-    let mut sized = Vec::new();
-    for (stream, entry) in streams {
-        if stream.database().is_some_and(|database| !wants(database)) {
-            continue;
-        }
+    let mut stages =
+        ["databases", "tables", "rows", "indexes", "foreign keys", "routines", "views", "triggers", "events"]
+            .map(|name| Stage::new(name, Vec::new()));
+    let [schemas, tables, rows, indexes, foreign_keys, routines, views, triggers, events] = &mut stages;
+    let wanted = || streams.iter().filter(|(stream, _)| stream.database().is_none_or(wants));
+    let large = Large::of(wanted());
+    let (mut sized, mut sized_indexes) = (Vec::new(), Vec::new());
+    for (stream, entry) in wanted() {
         let plain = || RestoreItem::new(&entry.path);
         match stream {
             Stream::Schema { database } => {
                 let drop = drop.iter().filter(|name| *name == database).cloned().collect();
                 schemas.items.push(plain().token(Token { drop, ..Token::default() }.encode()));
             }
-            Stream::Table { .. } => tables.items.push(plain()),
+            Stream::Table { database, table } => {
+                let of = |part| plain().token(Token { part, ..Token::default() }.encode());
+                let bytes = large.late(database, table);
+                let part = match bytes {
+                    Some(_) => Part::Bare,
+                    None if large.is_referred_to_by(entry) => Part::Unbound,
+                    None => Part::Whole,
+                };
+                tables.items.push(of(part));
+                sized_indexes.extend(bytes.map(|bytes| (bytes, of(Part::Keys))));
+                if part != Part::Whole && value(entry, fact::REFERENCES).is_some() {
+                    foreign_keys.items.push(of(Part::ForeignKeys));
+                }
+            }
             Stream::Rows { .. } => sized.push((entry.size.unwrap_or(u64::MAX), plain().token(rows_token(entry)))),
             Stream::Routines { .. } => routines.items.push(plain()),
             Stream::Views => {
@@ -165,9 +210,52 @@ pub(crate) fn stages(
         }
     }
     // The largest first, so that none is left over at the end. The sort is stable.
-    sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-    rows.items = sized.into_iter().map(|(_, item)| item).collect();
+    for (sized, stage) in [(&mut sized, rows), (&mut sized_indexes, indexes)] {
+        sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        stage.items = sized.drain(..).map(|(_, item)| item).collect();
+    }
     stages.into_iter().filter(|stage| !stage.items.is_empty()).collect()
+}
+
+/// The tables whose indexes are added when their rows are there, with their size.
+struct Large(BTreeMap<String, u64>);
+
+impl Large {
+    fn of<'a>(streams: impl Iterator<Item = &'a (Stream, Entry)> + Clone) -> Self {
+        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+        for (stream, entry) in streams.clone() {
+            if let Stream::Rows { database, table, .. } = stream {
+                let size = sizes.entry(full_name(database, table)).or_default();
+                *size = size.saturating_add(entry.size.unwrap_or_default());
+            }
+        }
+        let mut late = BTreeMap::new();
+        for (stream, entry) in streams {
+            if let Stream::Table { database, table } = stream
+                && value(entry, fact::LATE_KEYS).is_some()
+                && let Some(size) = sizes.get(&full_name(database, table)).filter(|size| **size >= LATE_FROM)
+            {
+                late.insert(full_name(database, table), *size);
+            }
+        }
+        Self(late)
+    }
+
+    fn late(&self, database: &str, table: &str) -> Option<u64> {
+        self.0.get(&full_name(database, table)).copied()
+    }
+
+    /// Whether a foreign key of the table with this definition refers to one of them: the index that it needs may be one that comes
+    /// late.
+    fn is_referred_to_by(&self, definition: &Entry) -> bool {
+        let references = value(definition, fact::REFERENCES).unwrap_or_default();
+        references.split(' ').any(|name| self.0.contains_key(name))
+    }
+}
+
+/// A table as [`fact::REFERENCES`] has it.
+fn full_name(database: &str, table: &str) -> String {
+    format!("{}.{}", layout::encode(database), layout::encode(table))
 }
 
 fn rows_token(entry: &Entry) -> String {
@@ -265,6 +353,49 @@ mod tests {
                 ("events", vec![("databases/a/events.sql", none())]),
             ]
         );
+    }
+
+    #[test]
+    fn large_tables_get_their_indexes_late() {
+        let table = |name: &str, facts: &[(&str, &str)]| entry(&format!("databases/a%2Eb/tables/{name}.sql"), 1, facts);
+        let rows = |name: &str, size: u64| entry(&format!("databases/a%2Eb/rows/{name}.tsv"), size, &[]);
+        let keys = ("late-keys", "2");
+        let entries = [
+            rows("bound.0000", LATE_FROM / 2),
+            rows("bound.0001", LATE_FROM / 2),
+            rows("large", LATE_FROM + 1),
+            rows("small", LATE_FROM - 1),
+            rows("without", LATE_FROM * 2),
+            table("bound", &[keys, ("references", "a%2Eb.small")]),
+            table("child", &[("references", "x.y a%2Eb.large")]),
+            table("large", &[keys]),
+            table("other", &[("references", "a%2Eb.without b.large")]),
+            table("small", &[keys]),
+            table("without", &[]),
+        ];
+        let Ok(Contents::Parallel(streams)) = Contents::of(&entries, &[]) else { panic!("they are ours") };
+        let stages = stages(&streams, &|_| true, &[], &[]);
+        let of_stage = |name: &str| -> Vec<(String, Part)> {
+            let items = stages.iter().filter(|stage| stage.name == name).flat_map(|stage| &stage.items);
+            let name = |path: &str| path.rsplit('/').next().unwrap().trim_end_matches(".sql").to_owned();
+            items.map(|item| (name(&item.path), Token::decode(&item.token).part)).collect()
+        };
+        let expected = |list: &[(&str, Part)]| -> Vec<(String, Part)> {
+            list.iter().map(|(name, part)| ((*name).to_owned(), *part)).collect()
+        };
+        let tables = [
+            ("bound", Part::Bare),
+            ("child", Part::Unbound),
+            ("large", Part::Bare),
+            ("other", Part::Whole),
+            ("small", Part::Whole),
+            ("without", Part::Whole),
+        ];
+        assert_eq!(of_stage("tables"), expected(&tables));
+        assert_eq!(of_stage("indexes"), expected(&[("large", Part::Keys), ("bound", Part::Keys)]));
+        assert_eq!(of_stage("foreign keys"), expected(&[("bound", Part::ForeignKeys), ("child", Part::ForeignKeys)]));
+        let order: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+        assert_eq!(order, ["tables", "rows", "indexes", "foreign keys"]);
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! One session of a restore: the leader plans, all of them bring streams into the database.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use coffer_addon_sdk::{
     Context, Entry, Error, Fact, Reader, Restore, RestoreItem, Result, Stage, Target, debug, info, warn,
 };
 
+use crate::definition::{self, Definition};
 use crate::failure::{Failure, Outcome};
 use crate::layout::{Stream, fact, quote};
 use crate::load;
 use crate::params::{Existing, RestoreParams};
-use crate::plan::{self, Contents, Token};
+use crate::plan::{self, Contents, Part, Token};
 use crate::session::literal;
 use crate::splitter::Statements;
 use crate::sql::{self, Effect};
@@ -72,6 +74,7 @@ impl Restore for MySqlRestore {
         let done = match &stream {
             Some(Stream::Rows { database, table, .. }) => self.load(database, table, &item.path, token, &mut input),
             Some(Stream::Views) => self.make_views(input, &token),
+            Some(Stream::Table { database, table }) => self.make_table(database, table, input, &token),
             Some(_) => self.make_objects(input, &token),
             None => self.run_script(input, &token),
         };
@@ -255,6 +258,30 @@ impl MySqlRestore {
             if mode {
                 statements.set_backslash_escapes(backslash_escapes(&mut self.wire)?);
             }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Executes what the item is about of a table's definition.
+    fn make_table(&mut self, database: &str, table: &str, input: Reader, token: &Token) -> Result<Vec<Fact>> {
+        self.settle()?;
+        let mut statements = Statements::new(input, LONGEST_STATEMENT);
+        while let Some(statement) = statements.next()? {
+            self.context.check_cancelled()?;
+            let definition = Definition::parse(statement);
+            let additions = match (token.part, &definition) {
+                (Part::Keys, Some(definition)) => definition.late_keys(),
+                (Part::ForeignKeys, Some(definition)) => definition.foreign_keys(),
+                _ => Vec::new(),
+            };
+            let statement = match (token.part, &definition) {
+                (Part::Bare, Some(definition)) => Cow::Owned(definition.without_late_keys()),
+                (Part::Unbound, Some(definition)) => Cow::Owned(definition.without_foreign_keys()),
+                (Part::Whole | Part::Bare | Part::Unbound, _) => Cow::Borrowed(statement),
+                (Part::Keys | Part::ForeignKeys, _) if additions.is_empty() => continue,
+                (Part::Keys | Part::ForeignKeys, _) => Cow::Owned(definition::add(database, table, &additions)),
+            };
+            patiently(&mut self.wire, &self.context, &statement)?;
         }
         Ok(Vec::new())
     }
@@ -455,6 +482,8 @@ fn settings(wire: &Wire) -> Vec<Setting> {
             wished("sql_generate_invisible_primary_key = 0"),
             wished("show_gipk_in_create_table_and_information_schema = 1"),
             wished("restrict_fk_on_non_standard_key = 0"),
+            // Indexes are built in fewer passes; 1 MiB is the server's own choice.
+            wished("innodb_ddl_buffer_size = 67108864"),
         ]);
     }
     settings

@@ -16,12 +16,13 @@ pub(crate) enum Token<'a> {
 }
 
 impl Token<'_> {
-    fn is(&self, word: &str) -> bool {
+    /// Whether it is this word, not quoted.
+    pub(crate) fn is(&self, word: &str) -> bool {
         matches!(self, Self::Word(found) if found.eq_ignore_ascii_case(word.as_bytes()))
     }
 
     /// The token as the name of something.
-    fn name(&self) -> Option<String> {
+    pub(crate) fn name(&self) -> Option<String> {
         let bytes = match self {
             Self::Word(word) => word,
             Self::Name(name) => name.as_ref(),

@@ -11,6 +11,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Cursor;
 
 use coffer_addon_mysql::MySqlRestore;
@@ -201,6 +202,82 @@ fn parallel_of_mariadb_by_insert() {
 #[test]
 fn single_of_mariadb() {
     round_trip(Flavor::MariaDb, &[], &[("format", "single")]);
+}
+
+/// Tables of some MB each, so that their indexes are added when the rows are there.
+fn large_tables(flavor: Flavor) -> String {
+    let pad = "pad LONGTEXT CHARACTER SET ascii";
+    let expression = match flavor {
+        Flavor::MySql => {
+            ", KEY expression ((a + 1)), KEY many ((CAST(j->'$' AS UNSIGNED ARRAY))), KEY unseen (a, b) INVISIBLE"
+        }
+        Flavor::MariaDb => ", KEY unseen (a, b) IGNORED",
+    };
+    let history = match flavor {
+        Flavor::MySql => "",
+        Flavor::MariaDb => "WITH SYSTEM VERSIONING",
+    };
+    let mut sql = format!(
+        "CREATE DATABASE large; USE large;
+         CREATE TABLE parent (id INT NOT NULL PRIMARY KEY, code INT NOT NULL, at INT, {pad}, UNIQUE KEY code (code), KEY at (at));
+         CREATE TABLE child (id INT NOT NULL PRIMARY KEY, code INT, KEY code (code), CONSTRAINT to_parent FOREIGN KEY (code) REFERENCES parent (code));
+         CREATE TABLE kinds (id INT NOT NULL AUTO_INCREMENT, a INT, b VARCHAR(200), c CHAR(3) NOT NULL, j JSON, g POINT NOT NULL, v INT GENERATED ALWAYS AS (a * 2)
+           VIRTUAL, s INT GENERATED ALWAYS AS (a * 3) STORED, `k ``,(` INT, {pad}, PRIMARY KEY (c, id), KEY z_counts (id), UNIQUE KEY z_null (a), UNIQUE KEY
+           a_not_null (c, id), KEY partly (b(10), a DESC), KEY v (v), KEY s (s), KEY said (a) COMMENT 'it''s, \\\\ (so)', SPATIAL KEY g (g), KEY `k ``,(` (`k ``,(`),
+           FULLTEXT KEY words (b), FULLTEXT KEY more (pad), CHECK (a <> -1), CONSTRAINT z_self FOREIGN KEY (a) REFERENCES parent (code),
+           CONSTRAINT a_code FOREIGN KEY (a) REFERENCES parent (code) ON DELETE NO ACTION{expression}) AUTO_INCREMENT=700 COMMENT='ENGINE=MyISAM, (no)';
+         CREATE TABLE parted (id INT NOT NULL, a INT, {pad}, PRIMARY KEY (id), KEY a (a)) PARTITION BY HASH (id) PARTITIONS 3;
+         CREATE TABLE keyless (a INT NOT NULL, b INT, {pad}, UNIQUE KEY z (a), UNIQUE KEY y (b), KEY x (b));
+         CREATE TABLE heap_like (a INT, {pad}, KEY x (a)) ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8;
+         CREATE TABLE flat (id INT NOT NULL PRIMARY KEY, a INT, {pad}, KEY a (a)) ENGINE=MyISAM;
+         CREATE TABLE versioned (id INT NOT NULL PRIMARY KEY, a INT, {pad}, KEY a (a)) {history};\n"
+    );
+    for row in 0..34 {
+        let pad = format!("REPEAT('word{row} ', 20000)");
+        let _ = write!(
+            sql,
+            "INSERT INTO parent VALUES ({row}, {code}, {row}, {pad}); INSERT INTO child VALUES ({row}, {code});
+             INSERT INTO kinds (id, a, b, c, j, g, `k ``,(`, pad) VALUES ({row} + 1, {code}, CONCAT('b', {row}), 'c', '[1, {row}]', POINT({row}, 1), {row}, {pad});
+             INSERT INTO parted VALUES ({row}, {row}, {pad}); INSERT INTO keyless VALUES ({row}, {row}, {pad}); INSERT INTO heap_like VALUES ({row}, {pad});
+             INSERT INTO flat VALUES ({row}, {row}, {pad}); INSERT INTO versioned VALUES ({row}, {row}, {pad});\n",
+            code = 100 + row
+        );
+    }
+    sql
+}
+
+fn indexes_of_large_tables_come_after_their_rows(flavor: Flavor, infile: &str, late: &[&str]) {
+    let server = start(flavor, &[infile]);
+    server.exec(&large_tables(flavor)).unwrap();
+    let before = fingerprint(&server, "large").unwrap();
+    let dump = backup(&server, 1, &[("databases", "large")]).unwrap();
+    server.exec("DROP DATABASE large").unwrap();
+    let said = restore(&server, 2, &[], &dump).unwrap();
+    let differences = differences(&before, &fingerprint(&server, "large").unwrap());
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    let last_rows = said.iter().rposition(|(path, _)| path.contains("/rows/")).unwrap();
+    let mut after: Vec<&str> = said[last_rows..]
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix("databases/large/tables/")?.strip_suffix(".sql"))
+        .collect();
+    after.sort_unstable();
+    after.dedup();
+    assert_eq!(after, late);
+    server.exec("SET foreign_key_checks = 1; USE large; UPDATE child SET code = 101 WHERE id = 0").unwrap();
+    assert!(server.exec("USE large; UPDATE child SET code = 1 WHERE id = 0").is_err(), "the foreign key is at work");
+}
+
+#[test]
+fn indexes_of_large_tables_come_after_their_rows_in_mysql() {
+    let late = ["child", "heap_like", "keyless", "kinds", "parent", "parted", "versioned"];
+    indexes_of_large_tables_come_after_their_rows(Flavor::MySql, "--local-infile=ON", &late);
+    indexes_of_large_tables_come_after_their_rows(Flavor::MySql, "--local-infile=OFF", &late);
+}
+
+#[test]
+fn indexes_of_large_tables_come_after_their_rows_in_mariadb() {
+    let late = ["child", "heap_like", "keyless", "kinds", "parent", "parted"];
+    indexes_of_large_tables_come_after_their_rows(Flavor::MariaDb, "--local-infile=ON", &late);
 }
 
 /// What mysqldump itself keeps: its FLOATs lose digits and its sessions take no invalid dates, so there are none here.
