@@ -14,6 +14,7 @@ use mysql_common::proto::{MyDeserialize, MySerialize};
 
 use crate::failure::{Failure, Outcome};
 use crate::packets::Packets;
+use crate::public_key;
 
 /// `utf8mb4_general_ci`: known to every server that we speak to. The session sets its own character sets right away.
 const COLLATION: u8 = 45;
@@ -184,6 +185,10 @@ fn authenticate(
             }
             Some(0x01) => {
                 let challenge = payload.get(1..).unwrap_or_default().to_vec();
+                // More than one byte is the key that the password is to be encrypted with.
+                if challenge.len() > 1 && !public_key::is_usable(&challenge) {
+                    return Err(malformed("its RSA key is none"));
+                }
                 login.step(&mut procedure, &plugin, Some(&challenge))?
             }
             _ => return Err(malformed("an unknown kind of packet")),
@@ -258,4 +263,35 @@ fn serialized(packet: &impl MySerialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     packet.serialize(&mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packets::tests::Torn;
+
+    #[test]
+    fn another_protocol_is_named_however_its_first_bytes_come() {
+        for size in [1, 2, 3, 64] {
+            let mut packets = Packets::new(Torn::connection(b"SSH-2.0-OpenSSH\r\n".to_vec(), vec![size; 20]));
+            let error = Error::from(expect_mysql(&mut packets).unwrap_err());
+            assert!(error.message.contains("no MySQL or MariaDB server (it said \"SSH-"), "pieces of {size}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused() {
+        // A switch to sha256_password, then what is to be its key.
+        let switch = [&b"\xFEsha256_password\0"[..], &[7; 20], b"\0"].concat();
+        let key = b"\x01-----BEGIN PUBLIC KEY-----MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A-----END PUBLIC KEY-----".to_vec();
+        let frame =
+            |sequence: u8, payload: &[u8]| [&[u8::try_from(payload.len()).unwrap(), 0, 0, sequence], payload].concat();
+        let mut packets = Packets::new(Torn::connection([frame(0, &switch), frame(2, &key)].concat(), vec![]));
+        let mut login =
+            Login { user: "u".to_owned(), password: "p".to_owned(), scramble: vec![7; 20], encrypted: false };
+        let (plugin, procedure) =
+            (AuthPlugin::MysqlNativePassword, AuthProc::MysqlNativePassword(MysqlNativePassword::default()));
+        let error = Error::from(authenticate(&mut packets, &mut login, plugin, procedure).unwrap_err());
+        assert!(error.message.contains("its RSA key is none"), "{error}");
+    }
 }

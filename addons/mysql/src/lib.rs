@@ -17,6 +17,7 @@ mod packets;
 mod params;
 mod plan;
 mod privileges;
+mod public_key;
 mod restore;
 mod rows;
 mod script;

@@ -36,10 +36,10 @@ impl Packets {
         self.connection.start_tls()
     }
 
-    /// Waits for the first bytes of the peer and returns what is there of them, without taking them.
+    /// Waits for the first bytes of the peer, as many as a header has, and returns what is there, without taking it.
     pub(crate) fn peek(&mut self) -> Result<&[u8]> {
         self.release();
-        self.connection.fill(1)
+        self.connection.fill(HEADER)
     }
 
     fn release(&mut self) {

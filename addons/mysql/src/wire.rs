@@ -153,10 +153,7 @@ impl Wire {
             Response::Rows(count) => {
                 let mut columns = Vec::with_capacity(count.min(4096));
                 for _ in 0..count {
-                    let payload = self.packets.read()?;
-                    let column = Column::deserialize((), &mut ParseBuf(payload))
-                        .map_err(|error| malformed("a column", &error))?;
-                    columns.push(column);
+                    columns.push(parse_column(self.packets.read()?)?);
                 }
                 self.skip_eof()?;
                 Ok(columns)
@@ -343,6 +340,15 @@ fn parse_end(payload: &[u8], deprecate_eof: bool) -> Outcome<End> {
     }
 }
 
+fn parse_column(payload: &[u8]) -> Outcome<Column> {
+    // The parser takes the lengths of a column's six names for granted.
+    let mut names = ParseBuf(payload);
+    if !(0..6).all(|_| names.checked_eat_lenenc_str().is_some()) {
+        return Err(Error::protocol("the server sent a column that is cut off").into());
+    }
+    Column::deserialize((), &mut ParseBuf(payload)).map_err(|error| malformed("a column", &error))
+}
+
 fn malformed(what: &str, error: &std::io::Error) -> Failure {
     Error::protocol(format!("the server sent {what} that makes no sense: {error}")).into()
 }
@@ -513,6 +519,20 @@ mod tests {
             }
         }
         out.extend_from_slice(cell);
+    }
+
+    #[test]
+    fn a_column_whose_names_are_longer_than_it_is_an_error() {
+        let whole = b"\x03def\x00\x00\x00\x01c\x00\x0c\x3f\x00\x0b\x00\x00\x00\x03\x00\x00\x00\x00\x00";
+        assert_eq!(parse_column(whole).unwrap().name_str(), "c");
+        for at in 0..9 {
+            let mut lying = whole.to_vec();
+            lying[at] = 0xFA;
+            assert!(parse_column(&lying).is_err() || matches!(at, 1..=3 | 8), "byte {at}");
+        }
+        for length in 0..whole.len() {
+            assert!(parse_column(&whole[..length]).is_err(), "{length} bytes");
+        }
     }
 
     proptest! {
