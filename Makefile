@@ -1,5 +1,8 @@
 # Thin on purpose: each line calls cargo or a script in tests/.
-.PHONY: help demo test lint fmt toolchain tools
+# Seconds for each fuzzer.
+TIME ?= 600
+
+.PHONY: help demo test fuzz lint fmt toolchain tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -10,6 +13,9 @@ demo: toolchain ## Install what is needed, then back up and restore a real MySQL
 
 test: toolchain tools ## Run every test, against real servers
 	cargo test --release --workspace --locked
+
+fuzz: ## Run each fuzzer for TIME seconds, guided by coverage
+	tests/fuzz/run.sh $(TIME)
 
 lint: ## Formatting, clippy, documentation, dependencies
 	tests/lint.sh

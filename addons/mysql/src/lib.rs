@@ -9,6 +9,9 @@ mod chunks;
 mod ddl;
 mod definition;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 mod inserts;
 mod layout;
