@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_addon_sdk::{Backup, Context, Error, Fact, Finished, Item, Plan, Result, Target, Writer, warn};
 
+use crate::accounts::script::Accounts;
 use crate::catalog::{self, Database, Kind, Reading, Table};
 use crate::chunks::{self, CHUNK, Chunks};
 use crate::definition::Definition;
-use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, VIEWS, fact, quote};
+use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, USERS, VIEWS, fact, quote};
 use crate::params::{BackupParams, Format, GtidPurged};
 use crate::session::Session;
 use crate::view::{self, View};
@@ -64,6 +65,11 @@ impl Backup for MySqlBackup {
             ));
         }
         let mut facts = self.facts(&databases);
+        let accounts = match self.params.users.clone() {
+            Some(choice) => Some(Accounts::list(&mut self.session, &self.context, &choice)?),
+            None => None,
+        };
+        facts.extend(accounts.as_ref().map(|accounts| Fact::new(fact::ACCOUNTS, accounts.count())));
         let mut items = match self.params.format {
             Format::Single => vec![self.single_item(&databases)],
             Format::Parallel => self.items(&databases)?,
@@ -158,6 +164,9 @@ impl MySqlBackup {
         }
         let whole = self.params.selection.whole_databases();
         let mut items = vec![Item::new(LOAD).token(chunk_list(&cuts))];
+        if self.params.users.is_some() {
+            items.push(Item::new(USERS));
+        }
         if self.params.create_tables && databases.iter().any(|database| database.of_kind(Kind::View).next().is_some()) {
             items.push(Item::new(VIEWS));
         }
@@ -255,13 +264,19 @@ impl MySqlBackup {
                     return Ok(vec![Fact::new(fact::INVALID, views.invalid.join(" "))]);
                 }
             }
+            Stream::Users => {
+                let choice = self.params.users.clone().unwrap_or_default();
+                let accounts = Accounts::list(&mut self.session, &self.context, &choice)?;
+                accounts.write(&mut self.session, &self.context, out)?;
+                return Ok(vec![Fact::new(fact::ACCOUNTS, accounts.count())]);
+            }
             Stream::Load => {
                 let databases = catalog::databases(&mut self.session, &self.params.selection)?;
                 let chunks = parse_chunk_list(&item.token);
                 let count = |database: &str, table: &str| {
                     chunks.get(&(database.to_owned(), table.to_owned())).copied().unwrap_or_default()
                 };
-                script::load(&mut self.session, &self.params, &databases, &count, out)?;
+                script::load(&mut self.session, &self.context, &self.params, &databases, &count, out)?;
             }
             Stream::Rows { database, table, .. } => return self.write_rows(database, table, &item.token, out),
         }

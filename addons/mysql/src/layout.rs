@@ -11,6 +11,7 @@
 //! databases/<db>/triggers.sql              in their order of execution
 //! databases/<db>/events.sql
 //! views.sql                                the views of all databases, as one depends on another across databases
+//! users.sql                                accounts, then what they may do; only if asked for
 //! load.sql                                 rebuilds all of it with stock `mysql --commands --local-infile=1 < load.sql`
 //! ```
 //!
@@ -27,6 +28,9 @@
 //! `sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'` (a table may hold 2020-02-30). An object that was created under other settings (views, routines, triggers, events) is preceded
 //! by its own `SET character_set_client = …`, `collation_connection`, `sql_mode`, `time_zone`; its text is in its
 //! `character_set_client`, byte for byte as the server keeps it (read it with `character_set_results = binary`).
+//!
+//! `users.sql` holds one statement a line, names in backquotes: `CREATE USER`, `CREATE ROLE`, `ALTER USER` first; then `GRANT`, `REVOKE` and
+//! default roles, those of an account together. The two halves are applied at different times; see [`crate::accounts`].
 //!
 //! # Rows
 //!
@@ -61,6 +65,9 @@ pub(crate) const LOAD: &str = "load.sql";
 /// The stream of all views.
 pub(crate) const VIEWS: &str = "views.sql";
 
+/// The stream of accounts.
+pub(crate) const USERS: &str = "users.sql";
+
 /// The names of facts.
 pub(crate) mod fact {
     /// Of the plan: `parallel` or `single`.
@@ -84,6 +91,8 @@ pub(crate) mod fact {
     pub(crate) const LATE_KEYS: &str = "late-keys";
     /// Of a table: the tables that its foreign keys refer to: `<database>.<table>`, both through [`super::encode`], separated by spaces.
     pub(crate) const REFERENCES: &str = "references";
+    /// Of the plan: how many accounts the backup has, if it has any.
+    pub(crate) const ACCOUNTS: &str = "accounts";
     /// Of a stream of rows: how many.
     pub(crate) const ROWS: &str = "rows";
     /// Of a stream of rows: the names of the columns in the order of the fields, each through [`super::encode`], separated by spaces.
@@ -134,6 +143,8 @@ pub(crate) enum Stream {
     },
     /// `views.sql`
     Views,
+    /// `users.sql`
+    Users,
     /// `load.sql`
     Load,
 }
@@ -154,6 +165,7 @@ impl Stream {
             Self::Triggers { database } => format!("databases/{}/triggers.sql", encode(database)),
             Self::Events { database } => format!("databases/{}/events.sql", encode(database)),
             Self::Views => VIEWS.to_owned(),
+            Self::Users => USERS.to_owned(),
             Self::Load => LOAD.to_owned(),
         }
     }
@@ -162,6 +174,7 @@ impl Stream {
     pub(crate) fn parse(path: &str) -> Option<Self> {
         match path {
             VIEWS => return Some(Self::Views),
+            USERS => return Some(Self::Users),
             LOAD => return Some(Self::Load),
             _ => {}
         }
@@ -195,7 +208,7 @@ impl Stream {
             | Self::Routines { database }
             | Self::Triggers { database }
             | Self::Events { database } => Some(database),
-            Self::Views | Self::Load => None,
+            Self::Views | Self::Users | Self::Load => None,
         }
     }
 }
@@ -341,6 +354,7 @@ mod tests {
             (rows("orders", None), "databases/shop/rows/orders.tsv"),
             (rows("or.ders", Some("0001f")), "databases/shop/rows/or%2Eders.0001f.tsv"),
             (Stream::Views, "views.sql"),
+            (Stream::Users, "users.sql"),
             (Stream::Load, "load.sql"),
             (
                 Stream::Routines { database: database() },

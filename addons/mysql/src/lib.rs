@@ -3,6 +3,7 @@
 //! [`layout`] says what a snapshot looks like. `wire` and what is below it speak to the server; `backup` and `restore` are the two
 //! directions, each on top of its own modules.
 
+mod accounts;
 mod backup;
 mod catalog;
 mod chunks;

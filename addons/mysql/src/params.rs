@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use coffer_addon_sdk::{Context, Error, Parameter, Result, ValueType};
 
+use crate::accounts::Account;
+
 /// The Addon's default for the backup's `args`, as KubeStash has it.
 const DEFAULT_ARGS: &str = "--set-gtid-purged=OFF";
 /// More sessions than this only load the server.
@@ -126,6 +128,22 @@ pub(crate) struct SingleStyle {
     pub(crate) hex_blob: bool,
 }
 
+/// Which accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct AccountChoice {
+    /// Only these, if there are any; each must exist.
+    pub(crate) included: BTreeSet<Account>,
+    /// These are left out.
+    pub(crate) excluded: BTreeSet<Account>,
+}
+
+impl AccountChoice {
+    /// Whether this account is part of the backup.
+    pub(crate) fn wants(&self, account: &Account) -> bool {
+        (self.included.is_empty() || self.included.contains(account)) && !self.excluded.contains(account)
+    }
+}
+
 /// The parameters of `logical-backup`.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of mysqldump's of its own")]
@@ -150,6 +168,8 @@ pub(crate) struct BackupParams {
     pub(crate) events: bool,
     /// Whether triggers are part of it.
     pub(crate) triggers: bool,
+    /// The accounts that are part of it, if any are.
+    pub(crate) users: Option<AccountChoice>,
     /// Whether histograms are part of it.
     pub(crate) column_statistics: bool,
     /// Whether the GTID set is written into `dumpfile.sql`. It is a fact of the backup in any case.
@@ -179,6 +199,7 @@ impl BackupParams {
             routines: true,
             events: true,
             triggers: true,
+            users: None,
             column_statistics: false,
             gtid_purged: GtidPurged::Off,
             single: SingleStyle {
@@ -189,7 +210,8 @@ impl BackupParams {
             },
         };
         let databases = context.opt("databases").map(list).unwrap_or_default();
-        mysqldump::apply(context.opt("args").unwrap_or_default(), databases, &mut params)?;
+        let users = context.opt_boolean("users")?.unwrap_or(false);
+        mysqldump::apply(context.opt("args").unwrap_or_default(), databases, users, &mut params)?;
         params.check()?;
         Ok(params)
     }
@@ -232,6 +254,21 @@ impl Existing {
     const WORDS: [(&'static str, Self); 3] = [("error", Self::Error), ("drop", Self::Drop), ("skip", Self::Skip)];
 }
 
+/// What a restore does with accounts that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExistingUsers {
+    /// Leaves them as they are.
+    Skip,
+    /// Refuses before anything is changed.
+    Error,
+    /// Drops them first, but never the one that the restore logs in with.
+    Drop,
+}
+
+impl ExistingUsers {
+    const WORDS: [(&'static str, Self); 3] = [("skip", Self::Skip), ("error", Self::Error), ("drop", Self::Drop)];
+}
+
 /// The parameters of `logical-backup-restore`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestoreParams {
@@ -243,6 +280,10 @@ pub(crate) struct RestoreParams {
     pub(crate) log_bin: bool,
     /// What happens to databases that are there already.
     pub(crate) existing: Existing,
+    /// Whether accounts are restored; `None` leaves it to the other parameters.
+    pub(crate) users: Option<bool>,
+    /// What happens to accounts that are there already.
+    pub(crate) existing_users: ExistingUsers,
     /// The character set of a dump that does not set its own.
     pub(crate) character_set: String,
 }
@@ -256,6 +297,8 @@ impl RestoreParams {
             default_database: None,
             log_bin: context.opt_boolean("logBin")?.unwrap_or(true),
             existing: context.opt_choice("existing", &Existing::WORDS)?.unwrap_or(Existing::Error),
+            users: context.opt_boolean("users")?,
+            existing_users: context.opt_choice("existingUsers", &ExistingUsers::WORDS)?.unwrap_or(ExistingUsers::Skip),
             character_set: "utf8mb4".to_owned(),
         };
         mysql::apply(context.opt("args").unwrap_or_default(), &mut params)?;
@@ -308,6 +351,12 @@ pub(crate) fn backup_parameters() -> Vec<Parameter> {
             "`parallel`: a stream per table, which deduplicates and restores best; `single`: one `dumpfile.sql` as mysqldump writes it.",
         )
         .default(Format::Parallel.as_str()),
+        Parameter::new(
+            "users",
+            ValueType::Boolean,
+            "Whether users and roles are part of the backup, with their passwords (as the server keeps them) and all that they may do.",
+        )
+        .default("false"),
         workers(),
         Parameter::new(
             "lockTimeout",
@@ -337,6 +386,18 @@ pub(crate) fn restore_parameters() -> Vec<Parameter> {
              first, `skip` leaves it as it is.",
         )
         .default("error"),
+        Parameter::new(
+            "users",
+            ValueType::Boolean,
+            "Whether the accounts of the snapshot are restored; without it they are, unless `databases` chooses some of it.",
+        ),
+        Parameter::new(
+            "existingUsers",
+            ValueType::choice(&["skip", "error", "drop"]),
+            "What to do when an account of the snapshot is there already: `skip` leaves it as it is, `error` changes nothing, `drop` \
+             replaces it. The account that the restore logs in with is always left as it is.",
+        )
+        .default("skip"),
         Parameter::new(
             "logBin",
             ValueType::Boolean,
@@ -413,6 +474,8 @@ mod tests {
                 default_database: None,
                 log_bin: true,
                 existing: Existing::Error,
+                users: None,
+                existing_users: ExistingUsers::Skip,
                 character_set: "utf8mb4".into()
             }
         );

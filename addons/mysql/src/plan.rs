@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_addon_sdk::{Entry, Error, Fact, RestoreItem, Result, Stage};
 
-use crate::layout::{self, LAYOUT_VERSION, Stream, fact};
+use crate::accounts::apply::Phase;
+use crate::layout::{self, LAYOUT_VERSION, Stream, USERS, fact};
 
 /// The manifest, which the host reads and writes.
 const MANIFEST: &str = "manifest.json";
@@ -206,7 +207,7 @@ pub(crate) fn stages(
             }
             Stream::Triggers { .. } => triggers.items.push(plain()),
             Stream::Events { .. } => events.items.push(plain()),
-            Stream::Load => {}
+            Stream::Users | Stream::Load => {}
         }
     }
     // The largest first, so that none is left over at the end. The sort is stable.
@@ -215,6 +216,18 @@ pub(crate) fn stages(
         stage.items = sized.drain(..).map(|(_, item)| item).collect();
     }
     stages.into_iter().filter(|stage| !stage.items.is_empty()).collect()
+}
+
+/// Adds what makes the accounts: they come first, as objects have definers; then what they may do, before the views, which the server
+/// checks against it, and once more after them, as it may be about views.
+pub(crate) fn with_accounts(mut stages: Vec<Stage>) -> Vec<Stage> {
+    let stage = |(word, _): (&str, Phase), name| Stage::new(name, vec![RestoreItem::new(USERS).token(word)]);
+    let [definitions, grants, late] = Phase::WORDS;
+    let views = stages.iter().position(|stage| stage.name == "views").unwrap_or(stages.len());
+    stages.insert(views, stage(grants, "privileges"));
+    stages.insert(0, stage(definitions, "accounts"));
+    stages.push(stage(late, "privileges on views"));
+    stages
 }
 
 /// The tables whose indexes are added when their rows are there, with their size.

@@ -7,11 +7,14 @@ use coffer_addon_sdk::{
     Context, Entry, Error, Fact, Reader, Restore, RestoreItem, Result, Stage, Target, debug, info, warn,
 };
 
+use crate::accounts;
+use crate::accounts::apply::{self, Before, Phase};
+use crate::accounts::script::NO_ACCOUNTS;
 use crate::definition::{self, Definition};
 use crate::failure::{Failure, Outcome};
 use crate::layout::{Stream, fact, quote};
 use crate::load;
-use crate::params::{Existing, RestoreParams};
+use crate::params::{Existing, ExistingUsers, RestoreParams};
 use crate::plan::{self, Contents, Part, Token};
 use crate::session::literal;
 use crate::splitter::Statements;
@@ -39,6 +42,8 @@ pub struct MySqlRestore {
     files: bool,
     /// The leader's: (database, number of tables) that must be there in the end.
     expected: Vec<(String, usize)>,
+    /// The accounts that were there before the restore, or why they cannot be known.
+    accounts: Outcome<Before>,
 }
 
 impl Restore for MySqlRestore {
@@ -47,7 +52,8 @@ impl Restore for MySqlRestore {
         let mut wire = Wire::connect(&target, &context)?;
         set_up(&mut wire, &params)?;
         let files = wire.query_value("SELECT @@GLOBAL.local_infile")?.as_deref() == Some("1");
-        Ok(Self { context, params, wire, unsettled: true, files, expected: Vec::new() })
+        let accounts = Before::ask(&mut wire);
+        Ok(Self { context, params, wire, unsettled: true, files, expected: Vec::new(), accounts })
     }
 
     fn plan(&mut self, entries: &[Entry], facts: &[Fact]) -> Result<Vec<Stage>> {
@@ -63,8 +69,19 @@ impl Restore for MySqlRestore {
         }
         let wanted: Vec<String> = known.iter().filter(|name| self.params.wants(name)).cloned().collect();
         match contents {
-            Contents::Parallel(streams) => self.plan_streams(&streams, &wanted),
-            Contents::Script { path, databases } => self.plan_script(&path, databases.is_some(), &wanted),
+            Contents::Parallel(streams) => {
+                let has = streams.iter().any(|(stream, _)| *stream == Stream::Users);
+                let accounts = self.wants_accounts(has)?;
+                let stages = self.plan_streams(&streams, &wanted)?;
+                Ok(if accounts { plan::with_accounts(stages) } else { stages })
+            }
+            Contents::Script { path, databases } => {
+                let has = facts.iter().any(|fact| fact.name == fact::ACCOUNTS);
+                if databases.is_some() && self.wants_accounts(has)? {
+                    self.check_script_accounts()?;
+                }
+                self.plan_script(&path, databases.is_some(), &wanted)
+            }
         }
     }
 
@@ -75,6 +92,7 @@ impl Restore for MySqlRestore {
             Some(Stream::Rows { database, table, .. }) => self.load(database, table, &item.path, token, &mut input),
             Some(Stream::Views) => self.make_views(input, &token),
             Some(Stream::Table { database, table }) => self.make_table(database, table, input, &token),
+            Some(Stream::Users) => self.make_accounts(input, &item.token),
             Some(_) => self.make_objects(input, &token),
             None => self.run_script(input, &token),
         };
@@ -155,6 +173,37 @@ impl MySqlRestore {
         }
         let wants = |database: &str| self.params.wants(database) && !skip.iter().any(|name| name == database);
         Ok(plan::stages(streams, &wants, &drop, &skip))
+    }
+
+    /// Whether accounts are restored, and whether that can be done.
+    fn wants_accounts(&self, has: bool) -> Result<bool> {
+        if !has && self.params.users == Some(true) {
+            return Err(Error::invalid(
+                "the snapshot has no accounts: its backup was made without `users: true`; leave `users` out",
+            ));
+        }
+        if !has || self.params.users == Some(false) {
+            return Ok(false);
+        }
+        if self.params.users.is_none() && self.params.databases.is_some() {
+            info!(
+                self.context,
+                "the snapshot's accounts are left out, as `databases` chooses what is restored; `users: true` restores them"
+            );
+            return Ok(false);
+        }
+        self.accounts.as_ref().map(|_| true).map_err(no_accounts)
+    }
+
+    /// `dumpfile.sql` says itself what it does with accounts: it leaves those that are there.
+    fn check_script_accounts(&self) -> Result<()> {
+        if self.params.existing_users == ExistingUsers::Skip {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "`existingUsers` can only be `skip` for a snapshot of `format=single`: its one text leaves accounts that are there as they are; \
+             back up with `format=parallel` to have the choice",
+        ))
     }
 
     /// One text is one item, whoever wrote it.
@@ -286,6 +335,20 @@ impl MySqlRestore {
         Ok(Vec::new())
     }
 
+    /// Executes a part of the stream of accounts.
+    fn make_accounts(&mut self, input: Reader, phase: &str) -> Result<Vec<Fact>> {
+        let (_, phase) = Phase::WORDS
+            .into_iter()
+            .find(|(word, _)| *word == phase)
+            .ok_or_else(|| Error::internal("the item of the accounts has no phase"))?;
+        self.settle()?;
+        self.unsettled = true;
+        let before = self.accounts.as_ref().map_err(no_accounts)?;
+        let existing = self.params.existing_users;
+        let count = apply::apply(&mut self.wire, &self.context, before, existing, phase, input)?;
+        Ok(vec![Fact::new(if phase == Phase::Definitions { fact::ACCOUNTS } else { "privileges" }, count)])
+    }
+
     fn drop_databases(&mut self, names: &[String]) -> Result<()> {
         for name in names {
             info!(self.context, "dropping database {}", quote(name));
@@ -371,6 +434,8 @@ impl MySqlRestore {
         set_up(&mut self.wire, &self.params)?;
         self.unsettled = true;
         self.drop_databases(&token.drop)?;
+        let accounts = self.params.users.unwrap_or(self.params.databases.is_none());
+        self.wire.execute(format!("SET {NO_ACCOUNTS} = {}", if accounts { "NULL" } else { "1" }))?;
         let mut current = None;
         if let Some(database) = &self.params.default_database {
             match self.wire.execute(format!("USE {}", quote(database))) {
@@ -397,7 +462,7 @@ impl MySqlRestore {
                 Effect::Set => true,
                 Effect::Other => current.as_deref().is_none_or(wants),
             };
-            if !wanted {
+            if !wanted || (!accounts && accounts::Statement::of(statement).is_some()) {
                 left_out = left_out.saturating_add(1);
                 continue;
             }
@@ -434,6 +499,13 @@ impl MySqlRestore {
         debug!(self.context, "{executed} statements executed, {left_out} left out");
         Ok(vec![Fact::new("statements", executed)])
     }
+}
+
+fn no_accounts(failure: &Failure) -> Error {
+    let error = Error::from(failure.clone());
+    let hint =
+        "to restore accounts, the user of the restore must be able to read mysql.user; `users: false` restores none";
+    Error { message: format!("{}; {hint}", error.message), ..error }
 }
 
 fn exists(database: &str) -> Error {

@@ -2,6 +2,7 @@
 
 use coffer_addon_sdk::{Context, Result, Writer, warn};
 
+use crate::accounts::script::{Accounts, Part};
 use crate::catalog::{Database, Kind, Reading, Table};
 use crate::chunks::Chunks;
 use crate::inserts::{self, Style};
@@ -17,6 +18,7 @@ const SETTINGS: &str = "SET NAMES utf8mb4;\nSET SESSION time_zone = '+00:00', sq
 /// Writes `load.sql`. `chunks` says into how many streams the rows of a table went, 0 meaning a single one without a number.
 pub(crate) fn load(
     session: &mut Session,
+    context: &Context,
     params: &BackupParams,
     databases: &[Database],
     chunks: &dyn Fn(&str, &str) -> u32,
@@ -27,6 +29,7 @@ pub(crate) fn load(
           load.sql\n-- The server must allow it: SET GLOBAL local_infile = ON\n\n",
     )?;
     out.write_all(SETTINGS.as_bytes())?;
+    let accounts = begin_accounts(session, context, params, out)?;
     for database in databases {
         begin_database(session, params, &database.name, out)?;
         for table in database.tables.iter().filter(|table| table.kind != Kind::View) {
@@ -49,7 +52,7 @@ pub(crate) fn load(
             }
         }
     }
-    write_code(session, params, databases, out)
+    write_code(session, context, params, databases, accounts.as_ref(), out)
 }
 
 /// Writes `dumpfile.sql`. Returns the number of rows.
@@ -74,6 +77,7 @@ pub(crate) fn single(
     )?;
     out.write_all(SETTINGS.as_bytes())?;
     out.write_all(gtid.as_bytes())?;
+    let accounts = begin_accounts(session, context, params, out)?;
     let mut rows = 0;
     for database in databases {
         out.write_all(format!("\n--\n-- Database {}\n--\n\n", comment(&database.name)).as_bytes())?;
@@ -98,7 +102,7 @@ pub(crate) fn single(
         }
     }
     out.write_all(b"\n--\n-- Routines, views, triggers, events\n--\n\n")?;
-    write_code(session, params, databases, out)?;
+    write_code(session, context, params, databases, accounts.as_ref(), out)?;
     out.write_all(
         b"\n/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;\n\
           /*!40101 SET SQL_MODE=@OLD_SQL_MODE */;\n\
@@ -127,10 +131,31 @@ fn begin_database(session: &mut Session, params: &BackupParams, database: &str, 
     out.write_all(&ddl::use_database(database))
 }
 
-/// Routines, views, triggers and events, in the order in which they can be made.
-fn write_code(session: &mut Session, params: &BackupParams, databases: &[Database], out: &mut Writer) -> Result<()> {
+/// Makes the accounts, if they are part of the backup.
+fn begin_accounts(
+    session: &mut Session,
+    context: &Context,
+    params: &BackupParams,
+    out: &mut Writer,
+) -> Result<Option<Accounts>> {
+    let Some(choice) = &params.users else { return Ok(None) };
+    let accounts = Accounts::list(session, context, choice)?;
+    out.write_all(b"\n--\n-- Accounts; those that are there already are left as they are\n--\n\n")?;
+    accounts.write_definitions(session, context, out)?;
+    Ok(Some(accounts))
+}
+
+/// Routines, views, triggers and events, in the order in which they can be made, and what accounts may do with them.
+fn write_code(
+    session: &mut Session,
+    context: &Context,
+    params: &BackupParams,
+    databases: &[Database],
+    accounts: Option<&Accounts>,
+    out: &mut Writer,
+) -> Result<()> {
     let whole = params.selection.whole_databases();
-    let mut write = |text: Vec<u8>, database: Option<&str>| -> Result<()> {
+    let write = |text: Vec<u8>, database: Option<&str>, out: &mut Writer| -> Result<()> {
         if !text.is_empty() {
             if let Some(database) = database {
                 out.write_all(&ddl::use_database(database))?;
@@ -141,16 +166,22 @@ fn write_code(session: &mut Session, params: &BackupParams, databases: &[Databas
         Ok(())
     };
     for database in databases.iter().filter(|database| params.routines && whole && database.has_routines) {
-        write(ddl::routines(session, &database.name)?, Some(&database.name))?;
+        write(ddl::routines(session, &database.name)?, Some(&database.name), out)?;
+    }
+    if let Some(accounts) = accounts {
+        accounts.write_grants(session, context, Part::All, out)?;
     }
     if params.create_tables {
-        write(ddl::views(session, databases)?.script, None)?;
+        write(ddl::views(session, databases)?.script, None, out)?;
+    }
+    if let Some(accounts) = accounts {
+        accounts.write_grants(session, context, Part::Objects, out)?;
     }
     for database in databases.iter().filter(|database| params.triggers && database.has_triggers) {
-        write(ddl::triggers(session, &database.name, &params.selection)?, Some(&database.name))?;
+        write(ddl::triggers(session, &database.name, &params.selection)?, Some(&database.name), out)?;
     }
     for database in databases.iter().filter(|database| params.events && whole && database.has_events) {
-        write(ddl::events(session, &database.name)?, Some(&database.name))?;
+        write(ddl::events(session, &database.name)?, Some(&database.name), out)?;
     }
     Ok(())
 }

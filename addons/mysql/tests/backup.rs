@@ -6,6 +6,7 @@
     reason = "a fixture that cannot be set up fails its test at once"
 )]
 
+#[allow(dead_code, reason = "each of the test programs uses a part of it")]
 mod common;
 
 use std::sync::Arc;

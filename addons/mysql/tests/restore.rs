@@ -12,15 +12,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Cursor;
 
-use coffer_addon_mysql::MySqlRestore;
-use coffer_addon_sdk::native::{self, NativeRun, tcp_target};
-use coffer_addon_sdk::{Entry, ErrorKind, Fact, Restore as _, Result};
+use coffer_addon_sdk::{ErrorKind, Fact, Result};
 use coffer_test_support::data;
 use coffer_test_support::fingerprint::{differences, fingerprint};
 use coffer_test_support::mysql::{Flavor, MysqlServer};
-use common::{Dump, LOGIN, backup, backup_as, start};
+use common::{Dump, LOGIN, backup, backup_as, restore_as, start};
 
 const ODD: &str = r#"
 CREATE DATABASE `odd/na.me ``ü` DEFAULT CHARACTER SET latin1;
@@ -88,42 +85,6 @@ fn restore(
     dump: &Dump,
 ) -> Result<Vec<(String, Vec<Fact>)>> {
     restore_as(server, LOGIN, workers, parameters, dump)
-}
-
-fn restore_as(
-    server: &MysqlServer,
-    (user, password): (&str, &str),
-    workers: u32,
-    parameters: &[(&str, &str)],
-    dump: &Dump,
-) -> Result<Vec<(String, Vec<Fact>)>> {
-    let address = (server.host(), server.port());
-    let run = parameters
-        .iter()
-        .fold(NativeRun::new("logical-backup-restore"), |run, (name, value)| run.parameter(*name, *value));
-    let open =
-        |index| MySqlRestore::open(run.clone().worker(index, workers).context(), tcp_target(address, user, password));
-    let mut sessions = (0..workers).map(open).collect::<Result<Vec<_>>>()?;
-    let entries: Vec<Entry> = dump
-        .streams
-        .iter()
-        .map(|(path, (bytes, facts))| Entry {
-            path: path.clone(),
-            size: Some(bytes.len() as u64),
-            facts: facts.clone(),
-        })
-        .collect();
-    let count = sessions.len();
-    let mut said = Vec::new();
-    for stage in sessions[0].plan(&entries, &dump.plan.facts)? {
-        for (index, item) in stage.items.iter().enumerate() {
-            let input = native::reader(Cursor::new(dump.streams[&item.path].0.clone()));
-            said.push((item.path.clone(), sessions[index % count].run(item, input)?));
-        }
-    }
-    sessions[0].finish()?;
-    sessions.iter_mut().try_for_each(MySqlRestore::close)?;
-    Ok(said)
 }
 
 /// A snapshot made by `mysqldump … | restic backup --stdin --stdin-filename dumpfile.sql`.

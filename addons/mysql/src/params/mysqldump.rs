@@ -3,7 +3,8 @@
 use coffer_addon_sdk::{Error, Result};
 
 use super::args::{self, Argument, Spec, Takes, always, harmless, maybe, refused, switch, truth, value, without_value};
-use super::{BackupParams, Databases, GtidPurged};
+use super::{AccountChoice, BackupParams, Databases, GtidPurged};
+use crate::accounts::Account;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
@@ -29,6 +30,10 @@ enum Meaning {
     ColumnStatistics,
     SetGtidPurged,
     SourceData,
+    Users,
+    IncludeUser,
+    ExcludeUser,
+    System,
 }
 
 use Meaning as M;
@@ -43,7 +48,7 @@ const OUTPUT: &str =
 const SERVER: &str = "a backup does not change the server";
 const REPLICATION: &str =
     "the backup does not write replication commands; position and GTID set are in the snapshot's manifest";
-const ACCOUNTS: &str = "accounts and policies are not part of this backup";
+const POLICIES: &str = "masking policies are not part of this backup";
 const MERGE: &str = "a restore never mixes rows into tables that have some";
 const ERRORS: &str = "a backup with errors is not kept";
 const PLAIN: &str = "the backup keeps what MySQL itself says of an object, in MySQL's own quotes";
@@ -64,6 +69,10 @@ const SPECS: &[Spec<Meaning>] = &[
     switch("events", Some('E'), M::Events),
     switch("triggers", None, M::Triggers),
     maybe("column-statistics", None, M::ColumnStatistics),
+    switch("users", None, M::Users),
+    value("include-user", None, M::IncludeUser),
+    value("exclude-user", None, M::ExcludeUser),
+    value("system", None, M::System),
     // How it is written.
     switch("add-drop-database", None, M::AddDropDatabase),
     switch("add-drop-table", None, M::AddDropTable),
@@ -75,6 +84,7 @@ const SPECS: &[Spec<Meaning>] = &[
     maybe("source-data", None, M::SourceData),
     maybe("master-data", None, M::SourceData),
     // What is done in any case, or changes nothing that is kept.
+    harmless("add-drop-masking-policy", None, Nothing),
     harmless("add-drop-trigger", None, Nothing),
     harmless("add-locks", None, Nothing),
     harmless("allow-keywords", None, Nothing),
@@ -118,8 +128,12 @@ const SPECS: &[Spec<Meaning>] = &[
     always("quote-names", Some('Q'), PLAIN),
     always("tz-utc", None, "without it, a TIMESTAMP changes when the server's time zone does"),
     // What cannot be.
-    refused("add-drop-masking-policy", None, Nothing, ACCOUNTS),
-    refused("add-drop-user", None, Nothing, ACCOUNTS),
+    refused(
+        "add-drop-user",
+        None,
+        Nothing,
+        "what happens to accounts that are there already is said when they are restored: `existingUsers: drop`",
+    ),
     refused(
         "all-tablespaces",
         Some('Y'),
@@ -145,7 +159,6 @@ const SPECS: &[Spec<Meaning>] = &[
     refused("dump-replica", None, Maybe, REPLICATION),
     refused("dump-slave", None, Maybe, REPLICATION),
     refused("enable-cleartext-plugin", None, Nothing, "the password is never sent in the clear"),
-    refused("exclude-user", None, Value, ACCOUNTS),
     refused("fields-enclosed-by", None, Value, OUTPUT),
     refused("fields-escaped-by", None, Value, OUTPUT),
     refused("fields-optionally-enclosed-by", None, Value, OUTPUT),
@@ -160,7 +173,6 @@ const SPECS: &[Spec<Meaning>] = &[
     refused("ignore-views", None, Nothing, "views cost nothing; name those that you do not want in --ignore-table"),
     refused("include-master-host-port", None, Nothing, REPLICATION),
     refused("include-source-host-port", None, Nothing, REPLICATION),
-    refused("include-user", None, Value, ACCOUNTS),
     refused("init-command", None, Value, "the sessions of a backup have settings of their own"),
     refused("init-command-add", None, Value, "the sessions of a backup have settings of their own"),
     refused("insert-ignore", None, Nothing, MERGE),
@@ -173,7 +185,7 @@ const SPECS: &[Spec<Meaning>] = &[
     ),
     refused("log-error", None, Value, FILES),
     refused("login-path", None, Value, FILES),
-    refused("masking-policies", None, Nothing, ACCOUNTS),
+    refused("masking-policies", None, Nothing, POLICIES),
     refused("no-login-paths", None, Nothing, FILES),
     refused("output-as-version", None, Value, PLAIN),
     refused("password", Some('p'), Maybe, CONNECTION),
@@ -207,21 +219,20 @@ const SPECS: &[Spec<Meaning>] = &[
     refused("ssl-session-data", None, Value, TLS),
     refused("ssl-session-data-continue-on-failed-reuse", None, Nothing, TLS),
     refused("ssl-verify-server-cert", None, Nothing, TLS),
-    refused("system", None, Value, "the server's own tables are not data"),
     refused("tab", Some('T'), Value, OUTPUT),
     refused("tls-ciphersuites", None, Value, TLS),
     refused("tls-sni-servername", None, Value, TLS),
     refused("tls-version", None, Value, TLS),
     refused("user", Some('u'), Value, CONNECTION),
-    refused("users", None, Nothing, ACCOUNTS),
     refused("version", Some('V'), Nothing, "this is no shell; `coffer addon inspect builtin:mysql` says what there is"),
     refused("wildcards", None, Nothing, "names are taken as they are written; list them one by one"),
     refused("xml", Some('X'), Nothing, OUTPUT),
 ];
 
-/// Applies mysqldump's options to what the other parameters said. `databases` is the parameter of that name.
-pub(super) fn apply(text: &str, databases: Vec<String>, params: &mut BackupParams) -> Result<()> {
-    let mut choice = Choice { words: databases, all: false, databases: false, tables: false };
+/// Applies mysqldump's options to what the other parameters said. `databases` and `users` are the parameters of that name.
+pub(super) fn apply(text: &str, databases: Vec<String>, users: bool, params: &mut BackupParams) -> Result<()> {
+    let accounts = AccountChoice::default();
+    let mut choice = Choice { words: databases, all: false, databases: false, tables: false, users, accounts };
     choice.databases = !choice.words.is_empty();
     for argument in args::parse("mysqldump", text, SPECS)? {
         match argument {
@@ -234,16 +245,23 @@ pub(super) fn apply(text: &str, databases: Vec<String>, params: &mut BackupParam
     choice.settle(params)
 }
 
-/// What was said about databases and tables.
+/// What was said about databases, tables and accounts.
 struct Choice {
     words: Vec<String>,
     all: bool,
     databases: bool,
     tables: bool,
+    users: bool,
+    accounts: AccountChoice,
 }
 
 impl Choice {
     fn settle(self, params: &mut BackupParams) -> Result<()> {
+        if self.users {
+            params.users = Some(self.accounts);
+        } else if self.accounts != AccountChoice::default() {
+            return Err(invalid("--include-user and --exclude-user need --users, or the parameter `users`"));
+        }
         let selection = &mut params.selection;
         if self.all {
             if let Some(word) = self.words.first() {
@@ -310,6 +328,22 @@ fn apply_one(
         M::Events => params.events = on,
         M::Triggers => params.triggers = on,
         M::ColumnStatistics => params.column_statistics = on && switch_value(written, value)?.unwrap_or(true),
+        M::Users => choice.users = on,
+        M::IncludeUser => {
+            choice.accounts.included.insert(account(written, &needed(value)?)?);
+        }
+        M::ExcludeUser => {
+            choice.accounts.excluded.insert(account(written, &needed(value)?)?);
+        }
+        M::System => match needed(value)?.as_str() {
+            "users" => choice.users = true,
+            other => {
+                return Err(invalid(format!(
+                    "{written} is accepted with the value users only, not {other:?}: plugins, functions in libraries, federated servers, \
+                     statistics and time zones belong to the server itself"
+                )));
+            }
+        },
         M::AddDropDatabase => params.single.add_drop_database = on,
         M::AddDropTable => params.single.add_drop_table = on,
         M::Opt => {
@@ -365,6 +399,17 @@ fn qualified(written: &str, name: &str) -> Result<(String, String)> {
         }
         _ => Err(invalid(format!("{written} takes `database.table`, not {name:?}"))),
     }
+}
+
+/// `user@host`, each part in quotes or not.
+fn account(written: &str, text: &str) -> Result<Account> {
+    let (name, host) =
+        text.rsplit_once('@').ok_or_else(|| invalid(format!("{written} takes `user@host`, not {text:?}")))?;
+    let plain = |part: &str| {
+        let inner = |quote| part.strip_prefix(quote).and_then(|rest: &str| rest.strip_suffix(quote));
+        inner('\'').or_else(|| inner('`')).or_else(|| inner('"')).unwrap_or(part).to_owned()
+    };
+    Ok(Account::user(plain(name), plain(host)))
 }
 
 fn unquoted(name: &str) -> &str {

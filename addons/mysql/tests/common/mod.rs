@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 use std::process::Stdio;
 
-use coffer_addon_mysql::MySqlBackup;
-use coffer_addon_sdk::native::{MemorySink, NativeRun, tcp_target};
-use coffer_addon_sdk::{Backup as _, Fact, Plan, Result};
+use coffer_addon_mysql::{MySqlBackup, MySqlRestore};
+use coffer_addon_sdk::native::{self, MemorySink, NativeRun, tcp_target};
+use coffer_addon_sdk::{Backup as _, Entry, Fact, Plan, Restore as _, Result};
 use coffer_test_support::mysql::{Flavor, MysqlOptions, MysqlServer, PASSWORD};
 
 /// A user that may do everything.
@@ -78,6 +79,43 @@ pub(crate) fn backup_as(
     }
     sessions.iter_mut().try_for_each(MySqlBackup::close)?;
     Ok(dump)
+}
+
+/// Restores over so many sessions, as the host would; the items of a stage are handed out in turn. Returns what was said of each item.
+pub(crate) fn restore_as(
+    server: &MysqlServer,
+    (user, password): (&str, &str),
+    workers: u32,
+    parameters: &[(&str, &str)],
+    dump: &Dump,
+) -> Result<Vec<(String, Vec<Fact>)>> {
+    let address = (server.host(), server.port());
+    let run = parameters
+        .iter()
+        .fold(NativeRun::new("logical-backup-restore"), |run, (name, value)| run.parameter(*name, *value));
+    let open =
+        |index| MySqlRestore::open(run.clone().worker(index, workers).context(), tcp_target(address, user, password));
+    let mut sessions = (0..workers).map(open).collect::<Result<Vec<_>>>()?;
+    let entries: Vec<Entry> = dump
+        .streams
+        .iter()
+        .map(|(path, (bytes, facts))| Entry {
+            path: path.clone(),
+            size: Some(bytes.len() as u64),
+            facts: facts.clone(),
+        })
+        .collect();
+    let count = sessions.len();
+    let mut said = Vec::new();
+    for stage in sessions[0].plan(&entries, &dump.plan.facts)? {
+        for (index, item) in stage.items.iter().enumerate() {
+            let input = native::reader(Cursor::new(dump.streams[&item.path].0.clone()));
+            said.push((item.path.clone(), sessions[index % count].run(item, input)?));
+        }
+    }
+    sessions[0].finish()?;
+    sessions.iter_mut().try_for_each(MySqlRestore::close)?;
+    Ok(said)
 }
 
 /// Runs a script of the folder with the stock client.
