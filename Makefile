@@ -2,7 +2,7 @@
 # Seconds for each fuzzer.
 TIME ?= 600
 
-.PHONY: help demo test fuzz lint fmt toolchain tools
+.PHONY: help demo test bench fuzz lint fmt toolchain tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,6 +13,10 @@ demo: toolchain ## Install what is needed, then back up and restore a real MySQL
 
 test: toolchain tools ## Run every test, against real servers
 	cargo test --release --workspace --locked
+
+bench: ## Measure against mysqldump and restic, some 40 minutes; BENCH="--size 100MiB --runs 1" for a short look
+	tests/tools/all.sh wasm-target mysql restic
+	tests/bench.sh $(BENCH)
 
 fuzz: ## Run each fuzzer for TIME seconds, guided by coverage
 	tests/fuzz/run.sh $(TIME)

@@ -64,6 +64,8 @@ pub struct MysqlOptions {
     pub flavor: Flavor,
     /// Further options of the server's command line, e.g. `--local-infile=ON`.
     pub extra_args: Vec<String>,
+    /// Start on a copy of this data directory, of a server that was stopped; without it, on an empty one.
+    pub data: Option<PathBuf>,
     /// Wait for the disk at each commit, as a real server does; off, a crash of the *machine* would lose data, and tests run faster.
     pub durable: bool,
 }
@@ -80,10 +82,11 @@ pub struct MysqlServer {
 }
 
 impl MysqlServer {
-    /// Starts a server with an empty data directory and waits until it takes connections.
+    /// Starts a server and waits until it takes connections.
     pub fn start(options: MysqlOptions) -> Result<Self> {
         let folder = scratch::folder()?;
-        copy(&template(options.flavor)?, &folder.path().join("data"))?;
+        let data = options.data.clone().map_or_else(|| template(options.flavor), Ok)?;
+        copy(&data, &folder.path().join("data"))?;
         let port = Port::lease()?;
         let server = launch(&options, folder.path(), port.number())?;
         let client = Client::over_socket(options.flavor, &folder.path().join("sock"))?;
