@@ -1,28 +1,27 @@
 //! One backup: many streams into one snapshot in each of several repositories, published by proof only.
 //!
-//! Every repository has a thread: it takes the lock, opens the repository, and lets the engine chunk, compress, encrypt and store what its
+//! Every repository has a thread: it takes the lock, and lets an [archiver](crate::archiver) chunk, compress, encrypt and store what its
 //! readers of the [pipe](crate::pipe) deliver. When all streams are read it waits for the verdict. Only after [`Archive::commit`] has seen
-//! every stream finished does it build the final tree, open its gate, publish, and verify (see `publish`). Anything else leaves packs that the
+//! every stream finished does it build the tree, open its gate, publish, and verify (see `publish`). Anything else leaves packs that the
 //! next backup reuses and a prune frees, and no snapshot.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustic_core::SnapshotOptions;
 use rustic_core::repofile::SnapshotFile;
-use rustic_core::{BackupOptions, ParentOptions, SnapshotOptions};
 
+use crate::archiver;
 use crate::backend::{Backend, Gate};
 use crate::error::RepositoryError;
 use crate::locks::LockGuard;
 use crate::pipe::{Pipe, StreamReceipt, StreamWriter};
 use crate::publish::{Published, publish};
 use crate::repository::Repository;
-use crate::source::Source;
 use crate::store::Abort;
 use crate::tree;
 
@@ -185,7 +184,7 @@ impl Archive {
             .iter()
             .map(|repository| {
                 let (store, abort) = repository.store().abortable();
-                (Backend::new(store, Gate::Held), abort)
+                (Backend::new(store, Gate::Shut), abort)
             })
             .unzip();
         let control = ArchiveControl { job: Arc::clone(&job), backends: backends.into() };
@@ -383,22 +382,13 @@ impl RepositoryWorker {
 
     fn archive(&self, lock: &LockGuard) -> Result<Published, RepositoryError> {
         let Self { number, job, repository, backend } = self;
-        let explain = |error| backend.explain(error);
-        let engine = repository.engine(backend)?.to_indexed_ids().map_err(explain)?;
-        // Never a parent: streams have no size and time before they are read, so the parent would always seem unchanged, and nothing be read.
-        let options = BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().force(true));
-        let source = Source::new(&job.pipe, job.paths.len(), *number);
-        let paths: Vec<_> = if job.request.paths.is_empty() { &job.paths } else { &job.request.paths }
-            .iter()
-            .map(PathBuf::from)
-            .collect();
-        let snapshot = engine.archive(&options, &source, self.snapshot()?, &paths).map_err(explain)?;
-        drop(engine);
-        // The engine is content with a stream that ended in an error, and with a storage that fails later. We are not.
+        let snapshot = self.snapshot()?;
+        let archived =
+            archiver::archive(&job.pipe, *number, job.paths.len(), backend, repository.key(), &repository.form()?)?;
         backend.barrier()?;
         job.pipe.repository_failure(*number).map_or(Ok(()), Err)?;
         job.pipe.await_commit()?;
-        publish(job, repository, backend, lock, snapshot)
+        publish(job, repository, backend, lock, snapshot, archived)
     }
 
     fn snapshot(&self) -> Result<SnapshotFile, RepositoryError> {
@@ -413,6 +403,9 @@ impl RepositoryWorker {
         PROGRAM.clone_into(&mut snapshot.program_version);
         for tag in &request.tags {
             snapshot.tags.add(tag.clone());
+        }
+        for path in if request.paths.is_empty() { &self.job.paths } else { &request.paths } {
+            snapshot.paths.add(path.clone());
         }
         Ok(snapshot)
     }

@@ -3,8 +3,7 @@
 //! - **Packs are uploaded while the next ones are made**, several at a time. The first failure sticks: every later write fails with it.
 //! - **Barrier**: an index file is written only when every pack before it is stored, a snapshot file only when every index is, and nothing
 //!   is removed before all of that. So whatever is referenced exists, at any moment the process may be killed.
-//! - **Gate**: a snapshot file is written only while the gate is open, which happens in one place: `publish`. The engine itself saves a
-//!   snapshot at the end of `archive` even when it skipped a stream that failed; held back here, that one never reaches the storage.
+//! - **Gate**: a snapshot file is written only while the gate is open, which happens in one place: `publish`.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -35,8 +34,6 @@ const MIB: usize = 1 << 20;
 pub(crate) enum Gate {
     /// It is an error: this operation publishes nothing.
     Shut,
-    /// It is dropped without a word: the archiver's own snapshot, of which only the tree is wanted.
-    Held,
     /// It is written, once.
     Open,
 }
@@ -284,7 +281,6 @@ impl Backend {
             FileType::Snapshot => {
                 let gate = std::mem::replace(&mut *lock(&self.gate), Gate::Shut);
                 match gate {
-                    Gate::Held => return Ok(()),
                     Gate::Shut => {
                         return Err(RepositoryError::Engine {
                             location: self.store.location().to_owned(),
@@ -315,7 +311,7 @@ impl Backend {
         }
     }
 
-    fn get(&self, kind: FileType, id: &Id, range: Option<(u32, u32)>) -> Result<Bytes, RepositoryError> {
+    pub(crate) fn get(&self, kind: FileType, id: &Id, range: Option<(u32, u32)>) -> Result<Bytes, RepositoryError> {
         let path = path(kind, id);
         let content = match range {
             None => self.store.read(&path),
@@ -342,7 +338,7 @@ impl Backend {
         Ok(content)
     }
 
-    fn files(&self, kind: FileType) -> Result<Vec<(Id, u32)>, RepositoryError> {
+    pub(crate) fn files(&self, kind: FileType) -> Result<Vec<(Id, u32)>, RepositoryError> {
         let size = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
         if kind == FileType::Config {
             let found =
@@ -447,15 +443,11 @@ mod tests {
         assert!(write(&shut, FileType::Snapshot, b"one").is_err());
         assert_eq!(shut.files(FileType::Snapshot).unwrap(), []);
 
-        let held = backend(Gate::Held);
-        write(&held, FileType::Snapshot, b"one").unwrap();
-        assert_eq!(held.files(FileType::Snapshot).unwrap(), []);
-        assert!(write(&held, FileType::Snapshot, b"two").is_err(), "only the archiver's own is dropped");
-        held.open_gate();
-        write(&held, FileType::Snapshot, b"three").unwrap();
-        assert_eq!(held.files(FileType::Snapshot).unwrap(), [(id(b"three"), 5)]);
-        assert_eq!(held.published(), Some(id(b"three")));
-        assert!(write(&held, FileType::Snapshot, b"four").is_err());
+        shut.open_gate();
+        write(&shut, FileType::Snapshot, b"two").unwrap();
+        assert_eq!(shut.files(FileType::Snapshot).unwrap(), [(id(b"two"), 3)]);
+        assert_eq!(shut.published(), Some(id(b"two")));
+        assert!(write(&shut, FileType::Snapshot, b"three").is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// Bytes that encryption adds.
 pub(crate) const OVERHEAD: usize = NONCE + 16;
-const NONCE: usize = 16;
+pub(crate) const NONCE: usize = 16;
 /// Most that a lock or key file may unpack to; a longer one is no file of ours.
 const UNPACK_LIMIT: usize = 1 << 20;
 
@@ -57,7 +57,7 @@ impl RepositoryKey {
         master
     }
 
-    fn cipher(&self) -> Aes256CtrPoly1305Aes {
+    pub(crate) fn cipher(&self) -> Aes256CtrPoly1305Aes {
         Aes256CtrPoly1305Aes::new(Key::from_slice(self.0.expose_secret()))
     }
 

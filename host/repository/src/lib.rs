@@ -6,18 +6,21 @@
 //! Everything here blocks, and may be called from any thread.
 
 mod archive;
+mod archiver;
 mod backend;
+mod chunker;
 mod crypto;
 mod error;
 mod keys;
+mod known;
 mod locks;
 mod packs;
 mod pipe;
 mod publish;
 mod read;
 mod repository;
+mod seal;
 mod snapshots;
-mod source;
 mod store;
 mod tree;
 mod upkeep;

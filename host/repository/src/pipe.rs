@@ -516,8 +516,7 @@ impl std::fmt::Debug for StreamWriter {
     }
 }
 
-/// What a repository's archiver reads. Always fills the buffer, but at the end: after one short read the archiver's chunker would work with a tiny
-/// buffer for the rest of the stream.
+/// What a repository's archiver reads. Always fills the buffer, but at the end.
 pub(crate) struct StreamReader {
     pipe: Arc<Pipe>,
     stream: usize,

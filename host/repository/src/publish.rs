@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
+use jiff::Zoned;
+use rustic_core::FileType;
 use rustic_core::repofile::{SnapshotFile, SnapshotSummary};
-use rustic_core::{DataId, FileType};
 
 use crate::archive::Job;
+use crate::archiver::Archived;
 use crate::backend::{Backend, path};
 use crate::error::RepositoryError;
 use crate::locks::LockGuard;
 use crate::packs::{Added, write_trees};
 use crate::repository::{Indexed, Repository};
 use crate::snapshots::{length, walk};
-use crate::source::flat_name;
 use crate::tree::{File, build};
 
 use std::sync::Arc;
@@ -34,20 +35,22 @@ pub struct Published {
     pub bytes_added_packed: u64,
 }
 
-/// Builds the final tree, publishes the snapshot, and verifies it as a stranger would. Called after the verdict, with everything the engine
-/// wrote durable and its own snapshot held back.
+/// Builds the tree, publishes the snapshot, and verifies it as a stranger would. Called after the verdict, with everything the archiver
+/// wrote durable.
 pub(crate) fn publish(
     job: &Job,
     repository: &Repository,
     backend: &Arc<Backend>,
     lock: &LockGuard,
     mut snapshot: SnapshotFile,
+    archived: Archived,
 ) -> Result<Published, RepositoryError> {
     let location = repository.location();
     backend.confirm_written()?;
     let explain = |error| backend.explain(error);
     let indexed = repository.engine(backend)?.to_indexed().map_err(explain)?;
-    let files = archived_files(job, repository, &indexed, &snapshot)?;
+    let data = archived.added;
+    let files = archived_files(job, repository, &indexed, archived)?;
     let sizes: HashMap<String, u64> = files.iter().map(|file| (file.path.clone(), file.size)).collect();
     let built = build(files, job.request.time)?;
     let trees = built.trees.into_iter().filter(|(id, _)| indexed.get_index_entry(id).is_err()).collect();
@@ -56,7 +59,11 @@ pub(crate) fn publish(
     backend.confirm_written()?;
 
     snapshot.tree = built.root;
-    snapshot.summary = Some(summary(snapshot.summary.take().unwrap_or_default(), &sizes, built.folders, added));
+    let mut summary = summary(snapshot.summary.take().unwrap_or_default(), &sizes, built.folders, data, added);
+    summary.backup_end = Zoned::now();
+    summary.backup_duration = summary.backup_end.duration_since(&summary.backup_start).as_secs_f64();
+    summary.total_duration = summary.backup_end.duration_since(&snapshot.time).as_secs_f64();
+    snapshot.summary = Some(summary);
     let summary = snapshot.summary.clone().unwrap_or_default();
     let engine = repository.engine(backend)?;
     lock.ensure(repository.key())?;
@@ -89,28 +96,21 @@ pub(crate) fn publish(
     })
 }
 
-/// What the engine stored of each stream, which must be what its writer counted.
+/// What was stored of each stream, which must be what its writer counted.
 fn archived_files(
     job: &Job,
     repository: &Repository,
     indexed: &Indexed,
-    snapshot: &SnapshotFile,
+    archived: Archived,
 ) -> Result<Vec<File>, RepositoryError> {
-    let mut stored: HashMap<String, Vec<DataId>> = repository
-        .nodes(indexed, snapshot.tree)?
-        .into_iter()
-        .map(|node| (node.name().to_string_lossy().into_owned(), node.content.unwrap_or_default()))
-        .collect();
     let receipts = job.pipe.receipts();
     job.paths
         .iter()
         .zip(receipts)
-        .enumerate()
-        .map(|(number, (path, receipt))| {
+        .zip(archived.contents)
+        .map(|((path, receipt), content)| {
             let wrong = |why: String| RepositoryError::damaged(repository.location(), format!("stream {path} {why}"));
             let receipt = receipt.ok_or_else(|| wrong("was not finished".to_owned()))?;
-            let content =
-                stored.remove(&flat_name(number)).ok_or_else(|| wrong("was left out by the archiver".to_owned()))?;
             let size =
                 length(indexed, &content).ok_or_else(|| wrong("has parts that are not in the index".to_owned()))?;
             if size != receipt.bytes {
@@ -121,8 +121,13 @@ fn archived_files(
         .collect()
 }
 
-/// The engine counted its own flat tree, which is not part of the snapshot; ours is.
-fn summary(mut summary: SnapshotSummary, sizes: &HashMap<String, u64>, folders: u64, trees: Added) -> SnapshotSummary {
+fn summary(
+    mut summary: SnapshotSummary,
+    sizes: &HashMap<String, u64>,
+    folders: u64,
+    data: Added,
+    trees: Added,
+) -> SnapshotSummary {
     let files = sizes.len() as u64;
     summary.total_files_processed = files;
     summary.total_bytes_processed = sizes.values().sum();
@@ -135,8 +140,11 @@ fn summary(mut summary: SnapshotSummary, sizes: &HashMap<String, u64>, folders: 
     summary.dirs_changed = 0;
     summary.dirs_unmodified = 0;
     summary.tree_blobs = trees.blobs;
-    summary.data_added = summary.data_added_files + trees.bytes;
-    summary.data_added_packed = summary.data_added_files_packed + trees.packed;
+    summary.data_blobs = data.blobs;
+    summary.data_added = data.bytes + trees.bytes;
+    summary.data_added_packed = data.packed + trees.packed;
+    summary.data_added_files = data.bytes;
+    summary.data_added_files_packed = data.packed;
     summary.data_added_trees = trees.bytes;
     summary.data_added_trees_packed = trees.packed;
     summary

@@ -13,7 +13,9 @@ use rustic_core::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::archiver::{Form, PackSize};
 use crate::backend::{Backend, Gate, path};
+use crate::chunker::Rabin;
 use crate::crypto::RepositoryKey;
 use crate::error::RepositoryError;
 use crate::locks::{self, LockGuard, LockInfo, Unlock};
@@ -25,6 +27,9 @@ const COMPRESSION: i32 = 1;
 const PACK_SIZE: &str = "16MiB";
 /// Size that the packs of large repositories grow to.
 const PACK_SIZE_LIMIT: &str = "64MiB";
+/// What the engine takes where a configuration says nothing of the size of data packs. A prune compares with the same sizes.
+const ENGINE_PACK_SIZE: u64 = 32 << 20;
+const ENGINE_GROWTH: u64 = 32;
 
 /// The engine, opened.
 pub(crate) type Engine = rustic_core::Repository<OpenStatus>;
@@ -63,16 +68,40 @@ pub struct Repository {
     store: Store,
     key: Arc<RepositoryKey>,
     pub(crate) key_id: Mutex<String>,
-    version: u32,
-    id: String,
+    config: Config,
     indexed: Mutex<Option<Arc<Indexed>>>,
     shared_lock: Mutex<Weak<LockGuard>>,
 }
 
+/// What matters here of a repository's configuration; restic writes the first three.
 #[derive(Deserialize)]
 struct Config {
     version: u32,
     id: String,
+    chunker_polynomial: String,
+    compression: Option<i32>,
+    datapack_size: Option<u64>,
+    datapack_growfactor: Option<u64>,
+    datapack_size_limit: Option<u64>,
+}
+
+impl Config {
+    /// zstd's level; `None` for no compression.
+    fn level(&self) -> Option<i32> {
+        match (self.version, self.compression) {
+            (..=1, _) | (_, Some(0)) => None,
+            // zstd's own default, as restic has it.
+            (_, level) => Some(level.unwrap_or(0)),
+        }
+    }
+
+    fn pack_size(&self) -> PackSize {
+        PackSize {
+            base: self.datapack_size.unwrap_or(ENGINE_PACK_SIZE),
+            growth: self.datapack_growfactor.unwrap_or(ENGINE_GROWTH),
+            limit: self.datapack_size_limit.unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// The engine's progress bars: none, ours are typed events of the executor.
@@ -155,8 +184,7 @@ impl Repository {
             store,
             key: Arc::new(key),
             key_id: Mutex::new(key_id),
-            version: config.version,
-            id: config.id,
+            config,
             indexed: Mutex::default(),
             shared_lock: Mutex::default(),
         }
@@ -164,7 +192,7 @@ impl Repository {
 
     /// The id from the repository's configuration.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.config.id
     }
 
     /// Where it is, for messages; holds no secret.
@@ -223,7 +251,17 @@ impl Repository {
     }
 
     pub(crate) fn version(&self) -> u32 {
-        self.version
+        self.config.version
+    }
+
+    /// How new data is to be stored.
+    pub(crate) fn form(&self) -> Result<Form, RepositoryError> {
+        let Config { version, chunker_polynomial, .. } = &self.config;
+        let rabin = u64::from_str_radix(chunker_polynomial, 16).ok().and_then(Rabin::new).ok_or_else(|| {
+            let what = format!("its configuration has a chunker polynomial that is none: {chunker_polynomial:?}");
+            RepositoryError::damaged(self.location(), what)
+        })?;
+        Ok(Form { rabin, level: self.config.level(), version: *version, packs: self.config.pack_size() })
     }
 
     /// A backend for an operation that publishes no snapshot.
@@ -263,7 +301,7 @@ impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Repository")
             .field("location", &self.store.location())
-            .field("id", &self.id)
+            .field("id", &self.config.id)
             .finish_non_exhaustive()
     }
 }
@@ -399,6 +437,22 @@ pub(crate) fn key_files(store: &Store) -> Result<Vec<(String, KeyFile)>, Reposit
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn configurations_say_how_data_is_stored() {
+        let config = |json: &str| serde_json::from_str::<Config>(json).unwrap();
+        let restic = config(r#"{"version":2,"id":"a","chunker_polynomial":"3da3358b4dc173"}"#);
+        assert_eq!(restic.level(), Some(0));
+        assert_eq!(restic.pack_size(), PackSize { base: 32 << 20, growth: 32, limit: u64::MAX });
+        let old = config(r#"{"version":1,"id":"a","chunker_polynomial":"3da3358b4dc173","compression":3}"#);
+        assert_eq!(old.level(), None);
+        let ours = config(
+            r#"{"version":2,"id":"a","chunker_polynomial":"3da3358b4dc173","compression":1,"datapack_size":16777216,"datapack_size_limit":67108864,"extra_verify":true}"#,
+        );
+        assert_eq!(ours.level(), Some(1));
+        assert_eq!(ours.pack_size(), PackSize { base: 16 << 20, growth: 32, limit: 64 << 20 });
+        assert_eq!(config(r#"{"version":2,"id":"a","chunker_polynomial":"","compression":0}"#).level(), None);
+    }
 
     /// A key file is not authenticated before its key is derived: its parameters must not take the machine down.
     #[test]

@@ -1,9 +1,7 @@
-//! The final tree of a snapshot, with true sizes.
+//! The tree of a snapshot, with true sizes.
 //!
-//! The engine leaves the size of a streamed file at what was known before the first byte, that is, at nothing; and none of its public parts can
-//! change it afterwards (its tree modifications know times, devices and extended attributes only, and merging compares nodes but does not
-//! make them). Stock restic needs it: `ls -l`, `restore --verify`, tar dumps, and `restore` of 0.14, which makes an empty file otherwise. So the
-//! trees are built here, from what the engine stored of each stream.
+//! Stock restic needs them: `ls -l`, `restore --verify`, tar dumps, and `restore` of 0.14, which makes an empty file otherwise. They are known
+//! when the streams have ended, so the trees are built then, from what was stored of each stream.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

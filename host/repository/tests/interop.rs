@@ -87,6 +87,33 @@ fn untar(tar: &[u8], target: &Path) {
     assert!(child.wait().unwrap().success());
 }
 
+/// What one of us has stored, the other finds again: chunks end at the same places, whoever made the repository.
+#[test]
+fn streams_are_cut_where_restic_cuts_them() {
+    let added = |output: &std::process::Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout);
+        let added = said.lines().find_map(|line| line.strip_prefix("Added to the repository: ")).unwrap().to_owned();
+        assert!(added.ends_with("stored)") && (added.contains(" KiB (") || added.contains(" B (")), "{said}");
+    };
+    let (theirs, ours) = (noise(5, 30_000_000), text(6, 30_000_000));
+    let place = tempfile::tempdir().unwrap();
+    let restic = new(place.path());
+    restic.ok(&["init"]);
+    assert!(restic.backup_stdin("theirs", "host-0", theirs.as_slice()).unwrap().status.success());
+    let repository = Arc::new(Repository::open(&folder(place.path()), &password()).unwrap());
+    let published = back_up(&repository, &vec![("theirs", theirs)]);
+    assert!(published.bytes_added < 20_000, "{published:?}");
+    let published = back_up(&repository, &vec![("ours", ours.clone())]);
+    assert!(published.bytes_added > 29_000_000, "{published:?}");
+    added(&restic.backup_stdin("ours", "host-0", ours.as_slice()).unwrap());
+
+    let place = tempfile::tempdir().unwrap();
+    let repository = init(&folder(place.path()));
+    back_up(&repository, &vec![("ours", ours.clone())]);
+    added(&new(place.path()).backup_stdin("ours", "host-0", ours.as_slice()).unwrap());
+}
+
 /// What `mysqldump | restic backup --stdin --stdin-filename dumpfile.sql --host host-0` leaves, as `KubeStash` does it.
 #[test]
 fn we_read_stock_restics() {
