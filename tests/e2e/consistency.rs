@@ -206,7 +206,7 @@ const READS: &str = "SELECT, SHOW VIEW, TRIGGER, EVENT, PROCESS, RELOAD";
 #[test]
 fn mysql_without_any_lock() {
     let (source, target) = servers(Flavor::MySql);
-    exact(&source, target, &format!("{READS}, BACKUP_ADMIN"), &EITHER, 20);
+    exact(&source, target, &format!("{READS}, BACKUP_ADMIN, REPLICATION CLIENT"), &EITHER, 20);
 }
 
 #[test]

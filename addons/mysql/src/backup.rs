@@ -9,9 +9,10 @@ use crate::catalog::{self, Database, Kind, Reading, Table};
 use crate::chunks::{self, CHUNK, Chunks};
 use crate::definition::Definition;
 use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, USERS, VIEWS, fact, quote};
-use crate::params::{BackupParams, Format, GtidPurged};
+use crate::params::{BackupParams, Databases, Format, GtidPurged};
+use crate::replica::{self, Sources};
 use crate::session::Session;
-use crate::view::{self, View};
+use crate::view::{self, Needs, Position, View};
 use crate::{ddl, privileges, rows, script};
 
 /// Tokens may have 64 KiB; a little is left.
@@ -27,6 +28,7 @@ type ByTable<T> = BTreeMap<(String, String), T>;
 pub struct MySqlBackup {
     context: Context,
     params: BackupParams,
+    target: Target,
     session: Session,
     /// The leader's.
     view: Option<View>,
@@ -36,11 +38,12 @@ impl Backup for MySqlBackup {
     fn open(context: Context, target: Target) -> Result<Self> {
         let params = BackupParams::read(&context)?;
         let session = Session::open(&target, &context)?;
-        Ok(Self { context, params, session, view: None })
+        Ok(Self { context, params, target, session, view: None })
     }
 
     fn prepare(&mut self) -> Result<String> {
-        let view = View::begin(&mut self.session, &self.context, self.params.lock_timeout)?;
+        let needs = Needs { lock_timeout: self.params.lock_timeout, position: self.params.needs_position() };
+        let view = View::begin(&mut self.session, &self.target, &self.context, needs)?;
         let name = view.name();
         self.view = Some(view);
         Ok(name)
@@ -65,13 +68,15 @@ impl Backup for MySqlBackup {
             ));
         }
         let mut facts = self.facts(&databases);
+        let sources = Sources::ask(&mut self.session, &self.context)?;
+        facts.extend(sources.facts());
         let accounts = match self.params.users.clone() {
             Some(choice) => Some(Accounts::list(&mut self.session, &self.context, &choice)?),
             None => None,
         };
         facts.extend(accounts.as_ref().map(|accounts| Fact::new(fact::ACCOUNTS, accounts.count())));
         let mut items = match self.params.format {
-            Format::Single => vec![self.single_item(&databases)],
+            Format::Single => vec![self.single_item(&databases, &sources)?],
             Format::Parallel => self.items(&databases)?,
         };
         let outside = outside_of_view(&databases);
@@ -84,6 +89,15 @@ impl Backup for MySqlBackup {
             facts.push(Fact::new("not-in-view", layout::encode_list(outside.iter().map(String::as_str))));
         }
         let hidden = privileges::hidden(&mut self.session, &self.params, &databases)?;
+        if let Databases::Named(_) = self.params.selection.databases
+            && !hidden.is_empty()
+        {
+            return Err(Error::denied(format!(
+                "the server hides what the user of the backup has no privilege for: {}. What is asked for by name must be backed up whole: \
+                 grant what the addon's README lists, or leave it out in `args` (--skip-triggers, --skip-events, --skip-routines)",
+                hidden.join(", ")
+            )));
+        }
         if !hidden.is_empty() {
             warn!(
                 self.context,
@@ -106,9 +120,8 @@ impl Backup for MySqlBackup {
 
     fn close(&mut self) -> Result<()> {
         self.session.execute("ROLLBACK")?;
-        if self.view.is_some() && self.session.server().is_mysql(8, 0, 0) {
-            // Not ours to unlock if it was denied; then there is nothing to be done.
-            let _ = self.session.execute("UNLOCK INSTANCE");
+        if let Some(view) = self.view.take() {
+            view.end(&mut self.session)?;
         }
         self.session.close()
     }
@@ -124,6 +137,7 @@ impl MySqlBackup {
         ];
         if let Some(view) = &self.view {
             facts.push(Fact::new("view", view.method()));
+            facts.extend(view.held().map(|held| Fact::new("lock-held-ms", held.as_millis())));
             if let Some(position) = view.position() {
                 if !position.gtid.is_empty() {
                     facts.push(Fact::new(fact::GTID, &position.gtid));
@@ -137,19 +151,44 @@ impl MySqlBackup {
         facts
     }
 
-    fn single_item(&self, databases: &[Database]) -> Item {
+    /// The item of `format=single`. Its token is what the text begins with.
+    fn single_item(&mut self, databases: &[Database], sources: &Sources) -> Result<Item> {
         let bytes = databases.iter().flat_map(|database| &database.tables).map(|table| table.bytes).sum();
-        let gtid =
-            self.view.as_ref().and_then(View::position).map(|position| position.gtid.as_str()).unwrap_or_default();
-        let statement =
-            format!("SET @@SESSION.SQL_LOG_BIN = 0;\nSET @@GLOBAL.GTID_PURGED = /*!80000 '+'*/ '{gtid}';\n");
-        let token = match self.params.gtid_purged {
-            _ if gtid.is_empty() || self.session.server().is_mariadb() => String::new(),
-            GtidPurged::Off => String::new(),
-            GtidPurged::Commented => format!("/*\n{statement}*/\n"),
-            GtidPurged::On | GtidPurged::Auto => statement,
+        let position = self.view.as_ref().and_then(View::position).cloned();
+        let head = self.gtid_purged(position.as_ref())?
+            + &replica::statements(&mut self.session, &self.params, position.as_ref(), sources)?;
+        Ok(Item::new(SINGLE).estimate(bytes).token(head))
+    }
+
+    /// The statement that gives the GTID set to the target, as `--set-gtid-purged` wants it.
+    fn gtid_purged(&mut self, position: Option<&Position>) -> Result<String> {
+        let wanted = self.params.gtid_purged;
+        if wanted == GtidPurged::Off {
+            return Ok(String::new());
+        }
+        let server = self.session.server();
+        let has_gtids = !server.is_mariadb()
+            && self.session.value("SELECT @@GLOBAL.gtid_mode")?.is_some_and(|mode| mode.eq_ignore_ascii_case("ON"));
+        if !has_gtids {
+            if wanted == GtidPurged::On {
+                return Err(Error::invalid(
+                    "--set-gtid-purged=ON: the server has no GTIDs as MySQL has them (gtid_mode is not ON); leave it out of `args`",
+                ));
+            }
+            return Ok(String::new());
+        }
+        let Some(position) = position else {
+            return Err(Error::denied(
+                "--set-gtid-purged: the GTID set that belongs to the backup is not known; the user of the backup needs BACKUP_ADMIN, or RELOAD \
+                 and REPLICATION CLIENT and `workers` of 2 or more; or leave --set-gtid-purged out of `args`",
+            ));
         };
-        Item::new(SINGLE).estimate(bytes).token(token)
+        // A comment for servers of a version cannot be inside of another comment.
+        let mark = if wanted == GtidPurged::Commented { "-- " } else { "" };
+        Ok(format!(
+            "{mark}SET @@SESSION.SQL_LOG_BIN = 0;\n{mark}SET @@GLOBAL.GTID_PURGED = /*!80000 '+'*/ '{}';\n",
+            position.gtid
+        ))
     }
 
     /// The items of `format=parallel`.

@@ -280,7 +280,7 @@ fn names(text: &[u8], database: &str) -> BTreeSet<(String, String)> {
 }
 
 /// The identifier up to its closing backquote, and what follows.
-fn identifier(text: &[u8]) -> (String, &[u8]) {
+pub(crate) fn identifier(text: &[u8]) -> (String, &[u8]) {
     let mut name = Vec::new();
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {

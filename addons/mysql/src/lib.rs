@@ -8,6 +8,7 @@ mod backup;
 mod catalog;
 mod chunks;
 mod ddl;
+mod ddl_lock;
 mod definition;
 mod failure;
 #[cfg(feature = "fuzzing")]
@@ -22,6 +23,7 @@ mod params;
 mod plan;
 mod privileges;
 mod public_key;
+mod replica;
 mod restore;
 mod rows;
 mod script;

@@ -1,6 +1,7 @@
 //! The parameters of the tasks: what users can set, and what it means.
 
 mod args;
+mod client;
 mod mysql;
 mod mysqldump;
 
@@ -114,6 +115,32 @@ pub(crate) enum GtidPurged {
     Auto,
 }
 
+/// Whether a statement is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is not.
+    No,
+    /// As a comment.
+    Commented,
+    /// To be executed.
+    Active,
+}
+
+/// What `dumpfile.sql` says of replication. Means nothing for `format=parallel`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReplicationStyle {
+    /// How a replica of this server goes on from the backup.
+    pub(crate) own: Written,
+    /// How a replica of this server's own source does.
+    pub(crate) source: Written,
+    /// MariaDB: by GTID rather than by file and position.
+    pub(crate) gtid: bool,
+    /// Whether the source's host and port are named.
+    pub(crate) host_and_port: bool,
+    /// Whether replication is stopped before and started behind.
+    pub(crate) stop_and_start: bool,
+}
+
 /// How `dumpfile.sql` is written. Means nothing for `format=parallel`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of mysqldump's of its own")]
@@ -176,6 +203,8 @@ pub(crate) struct BackupParams {
     pub(crate) gtid_purged: GtidPurged,
     /// How `dumpfile.sql` is written.
     pub(crate) single: SingleStyle,
+    /// What it says of replication.
+    pub(crate) replication: ReplicationStyle,
 }
 
 impl BackupParams {
@@ -208,6 +237,13 @@ impl BackupParams {
                 extended_insert: true,
                 hex_blob: false,
             },
+            replication: ReplicationStyle {
+                own: Written::No,
+                source: Written::No,
+                gtid: false,
+                host_and_port: false,
+                stop_and_start: false,
+            },
         };
         let databases = context.opt("databases").map(list).unwrap_or_default();
         let users = context.opt_boolean("users")?.unwrap_or(false);
@@ -216,7 +252,20 @@ impl BackupParams {
         Ok(params)
     }
 
+    /// Whether the backup is of no use if the position in the binary log is not known.
+    pub(crate) fn needs_position(&self) -> bool {
+        self.replication.own != Written::No || self.gtid_purged == GtidPurged::On
+    }
+
     fn check(&self) -> Result<()> {
+        let style = &self.replication;
+        if self.format == Format::Parallel && (style.own == Written::Active || style.source == Written::Active) {
+            return Err(Error::invalid(
+                "--source-data and --dump-replica with the value 1 let the restored dump change replication; that is for \
+                 `format=single`. For `format=parallel` leave them out, or give them the value 2: position and GTID set are in the \
+                 snapshot's manifest",
+            ));
+        }
         if let Databases::Named(names) = &self.selection.databases {
             for name in names {
                 if is_system_database(name) {
@@ -543,6 +592,19 @@ mod tests {
             ("--set_gtid_purged=ON", BackupParams { gtid_purged: GtidPurged::On, ..default.clone() }),
             ("--master-data=2 --source-data=2 --skip-source-data", default.clone()),
             (
+                "--master-data=2 --dump-slave=2 --gtid --include-master-host-port --apply-slave-statements",
+                BackupParams {
+                    replication: ReplicationStyle {
+                        own: Written::Commented,
+                        source: Written::Commented,
+                        gtid: true,
+                        host_and_port: true,
+                        stop_and_start: true,
+                    },
+                    ..default.clone()
+                },
+            ),
+            (
                 "--hex-blob",
                 BackupParams { single: SingleStyle { hex_blob: true, ..default.single.clone() }, ..default.clone() },
             ),
@@ -589,7 +651,9 @@ mod tests {
                 [("databases", ""), ("args", "--set-gtid-purged=perhaps")],
                 "--set-gtid-purged is one of OFF, ON, AUTO and COMMENTED",
             ),
-            ([("databases", ""), ("args", "--master-data")], "--master-data is accepted with the value 2 only"),
+            ([("databases", ""), ("args", "--master-data")], "that is for `format=single`"),
+            ([("databases", ""), ("args", "--dump-replica=1")], "that is for `format=single`"),
+            ([("databases", ""), ("args", "--source-data=3")], "--source-data is 0, 1 or 2"),
             ([("databases", ""), ("args", "--user=root")], "mysqldump's option --user cannot be used here"),
             ([("databases", ""), ("args", "--xml")], "mysqldump's option --xml cannot be used here"),
             ([("databases", ""), ("args", "--single-transaktion")], "did you mean --single-transaction?"),

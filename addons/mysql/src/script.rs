@@ -9,7 +9,7 @@ use crate::inserts::{self, Style};
 use crate::layout::{self, Stream, quote};
 use crate::params::BackupParams;
 use crate::session::{Session, literal};
-use crate::{ddl, view};
+use crate::{ddl, replica, view};
 
 /// What everything is executed under. Objects that were made under other settings bring their own.
 const SETTINGS: &str = "SET NAMES utf8mb4;\nSET SESSION time_zone = '+00:00', sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', foreign_key_checks = 0, \
@@ -55,13 +55,13 @@ pub(crate) fn load(
     write_code(session, context, params, databases, accounts.as_ref(), out)
 }
 
-/// Writes `dumpfile.sql`. Returns the number of rows.
+/// Writes `dumpfile.sql`; `head` is what it says of replication. Returns the number of rows.
 pub(crate) fn single(
     session: &mut Session,
     context: &Context,
     params: &BackupParams,
     databases: &[Database],
-    gtid: &str,
+    head: &str,
     out: &mut Writer,
 ) -> Result<u64> {
     let server = session.server().version_text.clone();
@@ -76,7 +76,7 @@ pub(crate) fn single(
           /*!40101 SET @OLD_SQL_MODE=@@SQL_MODE */;\n",
     )?;
     out.write_all(SETTINGS.as_bytes())?;
-    out.write_all(gtid.as_bytes())?;
+    out.write_all(head.as_bytes())?;
     let accounts = begin_accounts(session, context, params, out)?;
     let mut rows = 0;
     for database in databases {
@@ -103,6 +103,7 @@ pub(crate) fn single(
     }
     out.write_all(b"\n--\n-- Routines, views, triggers, events\n--\n\n")?;
     write_code(session, context, params, databases, accounts.as_ref(), out)?;
+    out.write_all(replica::farewell(session, &params.replication).as_bytes())?;
     out.write_all(
         b"\n/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;\n\
           /*!40101 SET SQL_MODE=@OLD_SQL_MODE */;\n\

@@ -63,6 +63,22 @@ impl Session {
         self.wire.query_value(sql)
     }
 
+    /// A short result as text, with the names of its columns.
+    pub(crate) fn named(&mut self, sql: impl AsRef<[u8]>) -> Outcome<Vec<Vec<(String, String)>>> {
+        let mut rows = self.converted_rows(sql)?;
+        let names: Vec<String> = rows.columns().iter().map(|column| column.name_str().into_owned()).collect();
+        let mut named = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut cells = Vec::with_capacity(names.len());
+            for (name, cell) in names.iter().zip(row.cells()) {
+                let value = cell?.map(|cell| String::from_utf8_lossy(cell).into_owned()).unwrap_or_default();
+                cells.push((name.clone(), value));
+            }
+            named.push(cells);
+        }
+        Ok(named)
+    }
+
     /// A stream of rows as the server stores them.
     pub(crate) fn stored_rows(&mut self, sql: impl AsRef<[u8]>) -> Outcome<Rows<'_>> {
         self.set_results(Results::Binary)?;

@@ -6,15 +6,16 @@
 
 use std::time::Duration;
 
-use coffer_addon_sdk::{Context, Error, Result, info, warn};
+use coffer_addon_sdk::{Context, Error, Result, Target, info, warn};
 
+use crate::ddl_lock::DefinitionLock;
 use crate::failure::{Failure, Outcome};
 use crate::session::Session;
 
 /// How long to try without a lock.
 const LOCK_FREE: Duration = Duration::from_secs(3);
-/// The longest wait for the lock in one go. While we wait, others that want to write wait behind us.
-const LOCK_STEP: Duration = Duration::from_secs(2);
+/// The longest wait for the lock in one go, the shortest that servers know. While we wait, others that want to write wait behind us.
+const LOCK_STEP: Duration = Duration::from_secs(1);
 /// Between two waits, so that those others get on.
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,29 +50,52 @@ pub(crate) struct View {
     /// Where the view is, once it is settled; `None` if the server does not say.
     position: Option<Position>,
     sessions: u32,
-    lock_timeout: Duration,
+    needs: Needs,
     started: Duration,
     attempts: u32,
+    /// How long the global read lock was held.
+    held: Option<Duration>,
+    definitions: DefinitionLock,
+}
+
+/// What a view is to be like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Needs {
+    /// How long others may have to wait because the view waits for a lock.
+    pub(crate) lock_timeout: Duration,
+    /// Whether a view whose position is not known is of no use.
+    pub(crate) position: bool,
 }
 
 impl View {
     /// Begins the view in the leader's session.
-    pub(crate) fn begin(session: &mut Session, context: &Context, lock_timeout: Duration) -> Result<Self> {
+    pub(crate) fn begin(session: &mut Session, target: &Target, context: &Context, needs: Needs) -> Result<Self> {
         let mut view = Self {
             method: Method::Alone,
             position: None,
             sessions: context.worker().count,
-            lock_timeout,
+            needs,
             started: context.elapsed(),
             attempts: 0,
+            held: None,
+            definitions: DefinitionLock::take(session, target, context, needs.lock_timeout)?,
         };
-        lock_definitions(session, context, lock_timeout)?;
         // One session needs the position as a fact only, not as a proof.
         let provable = view.sessions <= 1 || logs_all_writes(session, context)?;
         if !provable || !view.begin_proof(session)? {
             view.begin_otherwise(session, context)?;
         }
         Ok(view)
+    }
+
+    /// Lets others change definitions again.
+    pub(crate) fn end(self, session: &mut Session) -> Result<()> {
+        self.definitions.give_up(session)
+    }
+
+    /// How long the global read lock was held, if it was needed.
+    pub(crate) fn held(&self) -> Option<Duration> {
+        self.held
     }
 
     /// What the others are told. It says nothing that they need; it tells attempts apart.
@@ -101,6 +125,7 @@ impl View {
             Method::Lock => {
                 session.execute("UNLOCK TABLES")?;
                 let held = context.elapsed().saturating_sub(self.started);
+                self.held = Some(held);
                 info!(
                     context,
                     "all sessions share one view; the global read lock was held for {} ms",
@@ -151,35 +176,46 @@ impl View {
         if self.sessions <= 1 {
             join(session)?;
             self.position = snapshot_position(session)?;
-            self.method = Method::Alone;
-            return Ok(());
+            if self.position.is_some() || !self.needs.position {
+                self.method = Method::Alone;
+                return Ok(());
+            }
         }
         session.execute("ROLLBACK")?;
         self.lock(session, context)?;
         self.started = context.elapsed();
         join(session)?;
         self.position = current_position(session)?;
+        if self.position.is_none() && self.needs.position {
+            return Err(Error::invalid(
+                "`args` ask for the position in the binary log, but the server has none, or does not show it: the user of the backup \
+                 needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR), and the server a binary log",
+            ));
+        }
         self.method = Method::Lock;
         Ok(())
     }
 
     fn lock(&self, session: &mut Session, context: &Context) -> Result<()> {
         let begun = context.elapsed();
+        let limit = self.needs.lock_timeout;
         loop {
             context.check_cancelled()?;
             context.progress("waiting for the global read lock");
-            let left = self.lock_timeout.saturating_sub(context.elapsed().saturating_sub(begun));
+            let left = limit.saturating_sub(context.elapsed().saturating_sub(begun));
             let step = left.min(LOCK_STEP).as_secs().max(1);
             session.execute(format!("SET SESSION lock_wait_timeout = {step}"))?;
             match session.execute("FLUSH TABLES WITH READ LOCK") {
                 Ok(()) => return Ok(()),
                 Err(failure) if failure.is_denied() => return Err(self.explain_denied(session, &failure)),
                 Err(failure) if failure.code() == Some(1205) => {
-                    if context.elapsed().saturating_sub(begun) + LOCK_PAUSE >= self.lock_timeout {
+                    // The server gave up waiting for the tables, but keeps the half of the lock that it got: nobody could write.
+                    session.execute("UNLOCK TABLES")?;
+                    if context.elapsed().saturating_sub(begun) + LOCK_PAUSE >= limit {
                         return Err(Error::unavailable(format!(
                             "no global read lock within `lockTimeout` ({} s): a long statement keeps a table busy (SHOW PROCESSLIST \
                              names it). Wait for it to end, raise `lockTimeout`, or spare the lock: {}",
-                            self.lock_timeout.as_secs(),
+                            limit.as_secs(),
                             how_to_go_without_lock(session),
                         )));
                     }
@@ -202,10 +238,11 @@ impl View {
 
 fn how_to_go_without_lock(session: &Session) -> &'static str {
     if session.server().is_mariadb() {
-        "`GRANT RELOAD, BINLOG MONITOR ON *.* TO` the user of the backup (without a lock this needs `log_bin`)"
+        "`GRANT RELOAD, BINLOG MONITOR ON *.* TO` the user of the backup (without a lock this needs `log_bin`, all of whose writes it \
+         has)"
     } else if session.server().is_mysql(8, 0, 0) {
-        "`GRANT BACKUP_ADMIN ON *.* TO` and `GRANT SELECT ON performance_schema.log_status TO` the user of the backup (without a \
-         lock this needs the binary log), or `GRANT RELOAD ON *.* TO` it"
+        "`GRANT BACKUP_ADMIN, REPLICATION CLIENT ON *.* TO` and `GRANT SELECT ON performance_schema.log_status TO` the user of the \
+         backup (without a lock this needs a binary log that has all writes), or `GRANT RELOAD ON *.* TO` it"
     } else {
         "`GRANT RELOAD ON *.* TO` the user of the backup"
     }
@@ -223,36 +260,20 @@ pub(crate) fn let_go(session: &mut Session) -> Outcome<()> {
     session.execute("ROLLBACK TO SAVEPOINT coffer")
 }
 
-/// Keeps others from changing definitions while the backup runs, where that is allowed.
-fn lock_definitions(session: &mut Session, context: &Context, timeout: Duration) -> Result<()> {
-    if !session.server().is_mysql(8, 0, 0) {
-        return Ok(());
-    }
-    session.execute(format!("SET SESSION lock_wait_timeout = {}", timeout.as_secs().max(1)))?;
-    match session.execute("LOCK INSTANCE FOR BACKUP") {
-        Ok(()) => Ok(()),
-        Err(failure) if failure.is_denied() => {
-            info!(
-                context,
-                "without BACKUP_ADMIN nothing keeps ALTER TABLE away during the backup; if one comes, the backup fails"
-            );
-            Ok(())
-        }
-        Err(failure) if failure.code() == Some(1205) => Err(Error::unavailable(
-            "another backup, or a change of a table's definition, holds the backup lock longer than `lockTimeout`; wait for it \
-             to end",
-        )),
-        Err(failure) => Err(failure.into()),
-    }
-}
-
 /// Whether nothing is written that the binary log does not have: otherwise its position may stay where it is while rows change.
 /// Filters leave databases out, and a replica may leave out what it gets from its source.
 fn logs_all_writes(session: &mut Session, context: &Context) -> Result<bool> {
     let filtered = match session.text(binlog_status(session)) {
         Ok(rows) => rows.iter().any(|row| row.iter().skip(2).take(2).any(|filter| !filter.is_empty())),
-        // There is no binary log to be seen, and no filter of it either.
-        Err(failure) if failure.is_denied() => false,
+        // There may be filters; a position that stands still while rows change would prove what is not so.
+        Err(failure) if failure.is_denied() => {
+            info!(
+                context,
+                "without REPLICATION CLIENT (MariaDB: BINLOG MONITOR) it is not known whether the binary log has all writes: a short lock \
+                 makes sure of one view"
+            );
+            return Ok(false);
+        }
         Err(failure) => return Err(failure.into()),
     };
     let setting = if session.server().is_mysql(8, 0, 26) { "log_replica_updates" } else { "log_slave_updates" };

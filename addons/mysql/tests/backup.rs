@@ -12,8 +12,11 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use coffer_addon_sdk::{ErrorKind, Fact};
+use coffer_addon_mysql::MySqlBackup;
+use coffer_addon_sdk::native::{NativeRun, tcp_target};
+use coffer_addon_sdk::{Backup as _, ErrorKind, Fact};
 use coffer_test_support::fingerprint::{differences, fingerprint};
 use coffer_test_support::mysql::{Flavor, MysqlServer};
 use coffer_test_support::{data, scratch};
@@ -231,7 +234,7 @@ fn what_is_missing_is_said() {
 fn a_long_statement_does_not_hold_us_for_ever() {
     let server = start(Flavor::MySql, &[]);
     server
-        .exec("CREATE DATABASE d; USE d; CREATE TABLE t (a INT); INSERT INTO t VALUES (1); CREATE USER reader@'%' IDENTIFIED BY 'p'; GRANT SELECT, RELOAD ON *.* TO reader@'%';")
+        .exec("CREATE DATABASE d; USE d; CREATE TABLE t (a INT); INSERT INTO t VALUES (1); CREATE TABLE other (a INT); INSERT INTO other VALUES (1); CREATE USER reader@'%' IDENTIFIED BY 'p'; GRANT SELECT, RELOAD ON *.* TO reader@'%';")
         .unwrap();
     let server = Arc::new(server);
     let busy = {
@@ -244,7 +247,28 @@ fn a_long_statement_does_not_hold_us_for_ever() {
         .unwrap()
         == "0"
     {}
-    let error = backup_as(&server, ("reader", "p"), 2, &[("lockTimeout", "2s")]).unwrap_err();
+    // Others wait behind the lock that we wait for, but not for as long as we do.
+    let waiting = Arc::new(AtomicBool::new(true));
+    let bystander = {
+        let (server, waiting) = (Arc::clone(&server), Arc::clone(&waiting));
+        thread::spawn(move || {
+            let mut slowest = Duration::ZERO;
+            while waiting.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                server.exec("UPDATE d.other SET a = a + 1").unwrap();
+                slowest = slowest.max(begun.elapsed());
+            }
+            slowest
+        })
+    };
+    let begun = Instant::now();
+    let error = backup_as(&server, ("reader", "p"), 2, &[("lockTimeout", "6s")]).unwrap_err();
+    let waited = begun.elapsed();
+    waiting.store(false, Ordering::Relaxed);
+    let slowest = bystander.join().unwrap();
+    println!("the backup gave up after {waited:?}; the slowest of the others took {slowest:?}");
+    assert!(waited < Duration::from_secs(12), "{waited:?}");
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Unavailable, true));
     assert!(error.message.contains("lockTimeout"), "{error}");
     let id = server.value("SELECT ID FROM performance_schema.processlist WHERE INFO LIKE 'SELECT a, SLEEP%'").unwrap();
@@ -276,4 +300,81 @@ fn accounts_of_every_plugin_can_log_in() {
     assert_eq!(error.kind, ErrorKind::Denied, "{error}");
     server.exec("CREATE USER nobody@'%'; GRANT SELECT ON *.* TO nobody@'%';").unwrap();
     backup_as(&server, ("nobody", ""), 1, &[]).unwrap();
+}
+
+/// Sessions of a backup that have begun their view, and are at work.
+#[test]
+fn definitions_stay_as_they_are_while_rows_change() {
+    for (flavor, engine, locked) in
+        [(Flavor::MySql, "InnoDB", true), (Flavor::MariaDb, "InnoDB", true), (Flavor::MariaDb, "MyISAM", false)]
+    {
+        let server = start(flavor, &[]);
+        server.exec(&format!("CREATE DATABASE d; CREATE TABLE d.t (a INT); CREATE TABLE d.u (a INT) ENGINE={engine}; INSERT INTO d.t VALUES (1);")).unwrap();
+        let (user, password) = common::LOGIN;
+        let target = || tcp_target((server.host(), server.port()), user, password);
+        let mut leader = MySqlBackup::open(NativeRun::new("logical-backup").worker(0, 1).context(), target()).unwrap();
+        leader.prepare().unwrap();
+        assert_eq!(leader.release().unwrap(), None);
+        leader.plan().unwrap();
+        server.exec("INSERT INTO d.t VALUES (2); INSERT INTO d.u VALUES (2);").unwrap();
+        let altered =
+            server.exec("SET lock_wait_timeout = 1; CREATE TABLE d.v (a INT); ALTER TABLE d.u ADD COLUMN b INT;");
+        assert_eq!(altered.is_err(), locked, "{flavor:?} {engine}: {altered:?}");
+        leader.close().unwrap();
+        server.exec("SET lock_wait_timeout = 1; CREATE TABLE d.w (a INT); ALTER TABLE d.u ADD COLUMN c INT;").unwrap();
+    }
+}
+
+#[test]
+fn the_global_read_lock_is_short_on_an_idle_server() {
+    for (flavor, extra) in [(Flavor::MySql, "--skip-log-bin"), (Flavor::MariaDb, "--skip-log-bin")] {
+        let server = start(flavor, &[extra]);
+        server.exec("CREATE DATABASE d; CREATE TABLE d.t (a INT)").unwrap();
+        let dump = backup(&server, 4, &[]).unwrap();
+        assert_eq!(dump.fact("view"), Some("global-read-lock"));
+        let held: u64 = dump.fact("lock-held-ms").unwrap().parse().unwrap();
+        println!("{flavor:?}: the lock was held for {held} ms");
+        assert!(held < 1000, "{flavor:?}: {held} ms");
+    }
+}
+
+/// Who may not look at the filters of the binary log cannot know that there are none.
+#[test]
+fn a_binary_log_that_may_have_filters_is_no_proof() {
+    let server = start(Flavor::MySql, &[]);
+    server
+        .exec("CREATE DATABASE d; CREATE USER poor@'%' IDENTIFIED BY 'p'; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, RELOAD, BACKUP_ADMIN ON *.* TO poor@'%'")
+        .unwrap();
+    let dump = backup_as(&server, ("poor", "p"), 3, &[]).unwrap();
+    assert_eq!(dump.fact("view"), Some("global-read-lock"));
+    server.exec("GRANT REPLICATION CLIENT ON *.* TO poor@'%'").unwrap();
+    let dump = backup_as(&server, ("poor", "p"), 3, &[]).unwrap();
+    assert_eq!(dump.fact("view"), Some("lock-free"));
+}
+
+#[test]
+fn what_is_named_is_whole_or_refused() {
+    let server = start(Flavor::MySql, &["--partial-revokes=ON"]);
+    server
+        .exec("CREATE DATABASE d; CREATE TABLE d.t (a INT); CREATE USER poor@'%' IDENTIFIED BY 'p', half@'%' IDENTIFIED BY 'p';
+               GRANT SELECT, SHOW VIEW ON d.* TO poor@'%'; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON *.* TO half@'%'; REVOKE TRIGGER ON d.* FROM half@'%';")
+        .unwrap();
+    let whole = [("databases", "d"), ("args", "")];
+    for (user, expected) in [("poor", "triggers of d, events of d, routines of d"), ("half", "triggers of d")] {
+        let error = backup_as(&server, (user, "p"), 1, &whole).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied);
+        assert!(error.message.contains(&format!("no privilege for: {expected}.")), "{error}");
+    }
+    backup_as(&server, ("half", "p"), 1, &[("databases", "d"), ("args", "--skip-triggers")]).unwrap();
+    let dump = backup_as(&server, ("half", "p"), 1, &[]).unwrap();
+    assert_eq!(dump.fact("not-visible"), Some("triggers%20of%20d"));
+    // Of single tables, privileges on these are enough.
+    server
+        .exec(
+            "CREATE TABLE d.u (a INT); CREATE USER few@'%' IDENTIFIED BY 'p'; GRANT SELECT, TRIGGER ON d.t TO few@'%'",
+        )
+        .unwrap();
+    backup_as(&server, ("few", "p"), 1, &[("args", "d t")]).unwrap();
+    let error = backup_as(&server, ("few", "p"), 1, &[("args", "d")]).unwrap_err();
+    assert!(error.message.contains("tables of d"), "{error}");
 }

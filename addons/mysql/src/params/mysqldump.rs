@@ -3,7 +3,8 @@
 use coffer_addon_sdk::{Error, Result};
 
 use super::args::{self, Argument, Spec, Takes, always, harmless, maybe, refused, switch, truth, value, without_value};
-use super::{AccountChoice, BackupParams, Databases, GtidPurged};
+use super::client::{CONNECTION, FILES, shared};
+use super::{AccountChoice, BackupParams, Databases, GtidPurged, Written};
 use crate::accounts::Account;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,10 @@ enum Meaning {
     ColumnStatistics,
     SetGtidPurged,
     SourceData,
+    DumpReplica,
+    Gtid,
+    HostAndPort,
+    ReplicaStatements,
     Users,
     IncludeUser,
     ExcludeUser,
@@ -39,21 +44,15 @@ enum Meaning {
 use Meaning as M;
 use Takes::{Maybe, Nothing, Value};
 
-const CONNECTION: &str = "how to connect comes from the AppBinding and its Secret";
-const TLS: &str =
-    "encryption comes from the AppBinding: `clientConfig.caBundle`, `tlsSecret`, and `?ssl-mode=` in its URL";
-const FILES: &str = "there are no files beside the backup; write the options themselves into `args`";
 const OUTPUT: &str =
     "the backup goes into the repository, as SQL or as rows for LOAD DATA (see the parameter `format`)";
 const SERVER: &str = "a backup does not change the server";
-const REPLICATION: &str =
-    "the backup does not write replication commands; position and GTID set are in the snapshot's manifest";
 const POLICIES: &str = "masking policies are not part of this backup";
 const MERGE: &str = "a restore never mixes rows into tables that have some";
 const ERRORS: &str = "a backup with errors is not kept";
 const PLAIN: &str = "the backup keeps what MySQL itself says of an object, in MySQL's own quotes";
 
-const SPECS: &[Spec<Meaning>] = &[
+const OWN: &[Spec<Meaning>] = &[
     // What is backed up.
     switch("all-databases", Some('A'), M::AllDatabases),
     switch("databases", Some('B'), M::Databases),
@@ -83,47 +82,41 @@ const SPECS: &[Spec<Meaning>] = &[
     maybe("set-gtid-purged", None, M::SetGtidPurged),
     maybe("source-data", None, M::SourceData),
     maybe("master-data", None, M::SourceData),
+    maybe("dump-replica", None, M::DumpReplica),
+    maybe("dump-slave", None, M::DumpReplica),
+    switch("gtid", None, M::Gtid),
+    switch("include-source-host-port", None, M::HostAndPort),
+    switch("include-master-host-port", None, M::HostAndPort),
+    switch("apply-replica-statements", None, M::ReplicaStatements),
+    switch("apply-slave-statements", None, M::ReplicaStatements),
     // What is done in any case, or changes nothing that is kept.
     harmless("add-drop-masking-policy", None, Nothing),
     harmless("add-drop-trigger", None, Nothing),
     harmless("add-locks", None, Nothing),
     harmless("allow-keywords", None, Nothing),
-    harmless("character-sets-dir", None, Value),
     harmless("comments", Some('i'), Nothing),
     harmless("complete-insert", Some('c'), Nothing),
-    harmless("compress", Some('C'), Nothing),
-    harmless("compression-algorithms", None, Value),
-    harmless("connect-timeout", None, Value),
-    harmless("default-auth", None, Value),
     harmless("default-character-set", None, Value),
     harmless("disable-keys", Some('K'), Nothing),
     harmless("dump-date", None, Nothing),
     harmless("flush-privileges", None, Nothing),
-    harmless("get-server-public-key", None, Nothing),
     harmless("header", None, Nothing),
     harmless("keywords", None, Nothing),
     harmless("lock-tables", Some('l'), Nothing),
     harmless("log-queries", None, Nothing),
-    harmless("max-allowed-packet", None, Value),
     harmless("max-statement-time", None, Value),
     harmless("mysqld-long-query-time", None, Maybe),
-    harmless("net-buffer-length", None, Value),
     harmless("network-timeout", None, Nothing),
     harmless("no-autocommit", None, Maybe),
     harmless("no-data-med", None, Nothing),
-    harmless("no-defaults", None, Nothing),
     harmless("no-set-names", Some('N'), Nothing),
     harmless("no-tablespaces", Some('y'), Nothing),
     harmless("order-by-primary", None, Nothing),
     harmless("order-by-size", None, Nothing),
-    harmless("plugin-dir", None, Value),
     harmless("quick", Some('q'), Nothing),
-    harmless("server-public-key-path", None, Value),
     harmless("set-charset", None, Nothing),
     harmless("show-create-table-skip-secondary-engine", None, Nothing),
     harmless("single-transaction", None, Nothing),
-    harmless("verbose", Some('v'), Nothing),
-    harmless("zstd-compression-level", None, Value),
     always("create-options", Some('a'), PLAIN),
     always("quote-names", Some('Q'), PLAIN),
     always("tz-utc", None, "without it, a TIMESTAMP changes when the server's time zone does"),
@@ -140,39 +133,23 @@ const SPECS: &[Spec<Meaning>] = &[
         Nothing,
         "tablespaces are files of one server; tables are restored into the target's own",
     ),
-    refused("apply-replica-statements", None, Nothing, REPLICATION),
-    refused("apply-slave-statements", None, Nothing, REPLICATION),
     refused("as-of", None, Value, "a backup holds the state of its own time"),
-    refused("bind-address", None, Value, CONNECTION),
     refused("compatible", None, Value, PLAIN),
     refused("copy-s3-tables", None, Nothing, "tables in S3 are not supported"),
-    refused("debug", Some('#'), Maybe, "there is no debugging output"),
-    refused("debug-check", None, Nothing, "there is no debugging output"),
     refused("debug-info", None, Nothing, "there is no debugging output"),
-    refused("defaults-extra-file", None, Value, FILES),
-    refused("defaults-file", None, Value, FILES),
-    refused("defaults-group-suffix", None, Value, FILES),
     refused("delayed-insert", None, Nothing, "MySQL has no delayed inserts any more"),
     refused("delete-master-logs", None, Nothing, SERVER),
     refused("delete-source-logs", None, Nothing, SERVER),
     refused("dump-history", Some('H'), Nothing, "the history of system-versioned tables is not supported"),
-    refused("dump-replica", None, Maybe, REPLICATION),
-    refused("dump-slave", None, Maybe, REPLICATION),
-    refused("enable-cleartext-plugin", None, Nothing, "the password is never sent in the clear"),
     refused("fields-enclosed-by", None, Value, OUTPUT),
     refused("fields-escaped-by", None, Value, OUTPUT),
     refused("fields-optionally-enclosed-by", None, Value, OUTPUT),
     refused("fields-terminated-by", None, Value, OUTPUT),
     refused("flush-logs", Some('F'), Nothing, SERVER),
     refused("force", Some('f'), Nothing, ERRORS),
-    refused("galera-info", None, Nothing, REPLICATION),
-    refused("gtid", None, Nothing, REPLICATION),
-    refused("help", Some('?'), Nothing, "this is no shell; `coffer addon inspect builtin:mysql` says what there is"),
-    refused("host", Some('h'), Value, CONNECTION),
+    refused("galera-info", None, Nothing, "the state of a Galera cluster is not part of this backup"),
     refused("ignore-error", None, Value, ERRORS),
     refused("ignore-views", None, Nothing, "views cost nothing; name those that you do not want in --ignore-table"),
-    refused("include-master-host-port", None, Nothing, REPLICATION),
-    refused("include-source-host-port", None, Nothing, REPLICATION),
     refused("init-command", None, Value, "the sessions of a backup have settings of their own"),
     refused("init-command-add", None, Value, "the sessions of a backup have settings of their own"),
     refused("insert-ignore", None, Nothing, MERGE),
@@ -184,57 +161,29 @@ const SPECS: &[Spec<Meaning>] = &[
         "it would stop every write for as long as the backup takes; the backup reads one consistent view without that",
     ),
     refused("log-error", None, Value, FILES),
-    refused("login-path", None, Value, FILES),
     refused("masking-policies", None, Nothing, POLICIES),
-    refused("no-login-paths", None, Nothing, FILES),
     refused("output-as-version", None, Value, PLAIN),
-    refused("password", Some('p'), Maybe, CONNECTION),
-    refused("password1", None, Maybe, CONNECTION),
-    refused("password2", None, Maybe, CONNECTION),
-    refused("password3", None, Maybe, CONNECTION),
-    refused("pipe", Some('W'), Nothing, CONNECTION),
     refused("plugin-authentication-kerberos-client-mode", None, Value, CONNECTION),
-    refused("plugin-authentication-webauthn-client-preserve-privacy", None, Nothing, CONNECTION),
-    refused("plugin-authentication-webauthn-device", None, Value, CONNECTION),
-    refused("port", Some('P'), Value, CONNECTION),
-    refused("print-defaults", None, Nothing, FILES),
-    refused("protocol", None, Value, CONNECTION),
     refused("replace", None, Nothing, MERGE),
     refused("result-file", Some('r'), Value, OUTPUT),
     refused("shared-memory-base-name", None, Value, CONNECTION),
     refused("skip-generated-invisible-primary-key", None, Nothing, PLAIN),
-    refused("socket", Some('S'), Value, CONNECTION),
-    refused("ssl", None, Nothing, TLS),
-    refused("ssl-ca", None, Value, TLS),
-    refused("ssl-capath", None, Value, TLS),
-    refused("ssl-cert", None, Value, TLS),
-    refused("ssl-cipher", None, Value, TLS),
-    refused("ssl-crl", None, Value, TLS),
-    refused("ssl-crlpath", None, Value, TLS),
-    refused("ssl-fips-mode", None, Value, TLS),
-    refused("ssl-fp", None, Value, TLS),
-    refused("ssl-fplist", None, Value, TLS),
-    refused("ssl-key", None, Value, TLS),
-    refused("ssl-mode", None, Value, TLS),
-    refused("ssl-session-data", None, Value, TLS),
-    refused("ssl-session-data-continue-on-failed-reuse", None, Nothing, TLS),
-    refused("ssl-verify-server-cert", None, Nothing, TLS),
     refused("tab", Some('T'), Value, OUTPUT),
-    refused("tls-ciphersuites", None, Value, TLS),
-    refused("tls-sni-servername", None, Value, TLS),
-    refused("tls-version", None, Value, TLS),
-    refused("user", Some('u'), Value, CONNECTION),
-    refused("version", Some('V'), Nothing, "this is no shell; `coffer addon inspect builtin:mysql` says what there is"),
     refused("wildcards", None, Nothing, "names are taken as they are written; list them one by one"),
     refused("xml", Some('X'), Nothing, OUTPUT),
 ];
+
+/// All options.
+fn specs() -> Vec<Spec<Meaning>> {
+    OWN.iter().copied().chain(shared()).collect()
+}
 
 /// Applies mysqldump's options to what the other parameters said. `databases` and `users` are the parameters of that name.
 pub(super) fn apply(text: &str, databases: Vec<String>, users: bool, params: &mut BackupParams) -> Result<()> {
     let accounts = AccountChoice::default();
     let mut choice = Choice { words: databases, all: false, databases: false, tables: false, users, accounts };
     choice.databases = !choice.words.is_empty();
-    for argument in args::parse("mysqldump", text, SPECS)? {
+    for argument in args::parse("mysqldump", text, &specs())? {
         match argument {
             Argument::Word(word) => choice.words.push(word),
             Argument::Option { option, written, on, value } => {
@@ -365,18 +314,24 @@ fn apply_one(
                 }
             };
         }
-        M::SourceData => match value.as_deref() {
-            _ if !on => {}
-            // The position is a fact of every backup; the comment of value 2 is all that mysqldump adds.
-            Some("0" | "2") => {}
-            _ => {
-                return Err(invalid(format!(
-                    "{written} is accepted with the value 2 only: {REPLICATION}, and a restore must not change replication"
-                )));
-            }
-        },
+        M::SourceData => params.replication.own = self::written(written, on, value.as_deref())?,
+        M::DumpReplica => params.replication.source = self::written(written, on, value.as_deref())?,
+        M::Gtid => params.replication.gtid = on,
+        M::HostAndPort => params.replication.host_and_port = on,
+        M::ReplicaStatements => params.replication.stop_and_start = on,
     }
     Ok(())
+}
+
+/// What the value of `--source-data` and its like says; without one it is 1.
+fn written(option: &str, on: bool, value: Option<&str>) -> Result<Written> {
+    match value.unwrap_or("1") {
+        _ if !on => Ok(Written::No),
+        "0" => Ok(Written::No),
+        "1" => Ok(Written::Active),
+        "2" => Ok(Written::Commented),
+        other => Err(invalid(format!("{option} is 0, 1 or 2, not {other:?}"))),
+    }
 }
 
 fn switch_value(written: &str, value: Option<String>) -> Result<Option<bool>> {
@@ -426,8 +381,9 @@ mod tests {
 
     #[test]
     fn every_option_is_listed_once() {
-        for (index, spec) in SPECS.iter().enumerate() {
-            for other in &SPECS[..index] {
+        let specs = specs();
+        for (index, spec) in specs.iter().enumerate() {
+            for other in &specs[..index] {
                 assert_ne!(spec.name, other.name);
                 assert!(
                     spec.short.is_none() || spec.short != other.short,
