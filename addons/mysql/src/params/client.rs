@@ -8,6 +8,8 @@ use Takes::{Maybe, Nothing, Value};
 pub(super) const CONNECTION: &str = "how to connect comes from the AppBinding and its Secret";
 const TLS: &str =
     "encryption comes from the AppBinding: `clientConfig.caBundle`, `tlsSecret`, and `?ssl-mode=` in its URL";
+/// Why options that print something are refused.
+pub(super) const HELP: &str = "this is no shell; `coffer addon inspect builtin:mysql` says what there is";
 /// Why options about files are refused.
 pub(super) const FILES: &str = "there are no files beside the snapshot; write the options themselves into `args`";
 
@@ -34,12 +36,7 @@ pub(super) fn shared<O>() -> impl Iterator<Item = Spec<O>> {
         refused("defaults-file", None, Value, FILES),
         refused("defaults-group-suffix", None, Value, FILES),
         refused("enable-cleartext-plugin", None, Nothing, "the password is never sent in the clear"),
-        refused(
-            "help",
-            Some('?'),
-            Nothing,
-            "this is no shell; `coffer addon inspect builtin:mysql` says what there is",
-        ),
+        refused("help", Some('?'), Nothing, HELP),
         refused("host", Some('h'), Value, CONNECTION),
         refused("login-path", None, Value, FILES),
         refused("no-login-paths", None, Nothing, FILES),
@@ -73,12 +70,7 @@ pub(super) fn shared<O>() -> impl Iterator<Item = Spec<O>> {
         refused("tls-sni-servername", None, Value, TLS),
         refused("tls-version", None, Value, TLS),
         refused("user", Some('u'), Value, CONNECTION),
-        refused(
-            "version",
-            Some('V'),
-            Nothing,
-            "this is no shell; `coffer addon inspect builtin:mysql` says what there is",
-        ),
+        refused("version", Some('V'), Nothing, HELP),
     ]
     .into_iter()
 }

@@ -4,7 +4,7 @@ use coffer_addon_sdk::{Error, Result};
 
 use super::RestoreParams;
 use super::args::{self, Argument, Spec, Takes, always, harmless, maybe, refused, value};
-use super::client::{CONNECTION, shared};
+use super::client::{CONNECTION, HELP, shared};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
@@ -36,7 +36,7 @@ const OWN: &[Spec<Meaning>] = &[
     harmless("commands", None, Nothing),
     harmless("comments", Some('c'), Nothing),
     harmless("connect-expired-password", None, Nothing),
-    harmless("debug-info", None, Nothing),
+    harmless("debug-info", Some('T'), Nothing),
     harmless("i-am-a-dummy", None, Nothing),
     harmless("ignore-spaces", Some('i'), Nothing),
     harmless("line-numbers", None, Nothing),
@@ -89,6 +89,9 @@ const OWN: &[Spec<Meaning>] = &[
     refused("prompt", None, Value, INTERACTIVE),
     refused("reconnect", None, Nothing, "a session that begins anew in the middle has lost its settings"),
     refused("register-factor", None, Value, CONNECTION),
+    refused("server-arg", None, Value, "there is no embedded server"),
+    // Without a long name, which none of the programs has.
+    refused("I", Some('I'), Nothing, HELP),
     refused("set-gtid-purged", None, Maybe, "it is an option of the backup"),
     refused("tee", None, Value, INTERACTIVE),
     refused("xml", Some('X'), Nothing, OUTPUT),

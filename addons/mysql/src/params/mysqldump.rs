@@ -106,7 +106,7 @@ const OWN: &[Spec<Meaning>] = &[
     harmless("log-queries", None, Nothing),
     harmless("max-statement-time", None, Value),
     harmless("mysqld-long-query-time", None, Maybe),
-    harmless("network-timeout", None, Nothing),
+    harmless("network-timeout", Some('M'), Nothing),
     harmless("no-autocommit", None, Maybe),
     harmless("no-data-med", None, Nothing),
     harmless("no-set-names", Some('N'), Nothing),

@@ -38,7 +38,7 @@ impl Dump {
 
 pub(crate) fn start(flavor: Flavor, extra: &[&str]) -> MysqlServer {
     let extra_args = extra.iter().map(|arg| (*arg).to_owned()).collect();
-    let server = MysqlServer::start(MysqlOptions { flavor, extra_args, durable: false }).unwrap();
+    let server = MysqlServer::start(MysqlOptions { flavor, extra_args, ..MysqlOptions::default() }).unwrap();
     let (user, password) = LOGIN;
     server
         .exec(&format!("CREATE USER {user}@'%' IDENTIFIED BY '{password}'; GRANT ALL ON *.* TO {user}@'%';"))
