@@ -276,10 +276,22 @@ impl Restore {
         assert!(!claimed.contains("restored"), "it claims success: {claimed}");
     }
 
-    /// A retry restores everything. It needs to be told to replace what the restore that failed has left.
+    /// A plain retry goes on with what the restore that failed has left, and restores everything.
     #[track_caller]
     fn succeeds(&self, site: &Site) {
+        site.ok(&["restore"]);
+        self.is_whole();
+    }
+
+    /// A restore that is told to replace what is there does so.
+    #[track_caller]
+    fn replaces(&self, site: &Site) {
         site.ok(&["restore", "--param", "existing=drop"]);
+        self.is_whole();
+    }
+
+    #[track_caller]
+    fn is_whole(&self) {
         let after = fingerprint(mysql(), self.database).unwrap();
         assert_eq!(differences(&self.before, &after), Vec::<String>::new());
         intact_in(&self.site, "main", 1);
@@ -321,6 +333,37 @@ fn a_restore_is_interrupted() {
     }
 }
 
+#[test]
+fn a_restore_is_killed() {
+    let mut restore = Restore::of("faults_kill");
+    let proxy = Proxy::start(mysql().port(), Fault::None).unwrap();
+    restore.site = restore.site.port(proxy.port());
+    restore.drop_database();
+    restore.succeeds(&restore.site);
+    let needs = proxy.bytes_up();
+    let mut killed = 0;
+    for percent in [2, 10, 30, 50, 70, 90, 97] {
+        restore.drop_database();
+        let until_here = proxy.bytes_up() + needs * percent / 100;
+        let mut child = restore.site.spawn(&["restore"]);
+        until("so much is sent, or it has ended", || {
+            proxy.bytes_up() >= until_here || child.try_wait().unwrap().is_some()
+        });
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        // What was fast enough to end has no retry.
+        if output.status.success() {
+            restore.is_whole();
+            continue;
+        }
+        killed += 1;
+        assert!(!text(&output).contains("restored"), "{}", text(&output));
+        unlock(&restore.site);
+        restore.succeeds(&restore.site);
+    }
+    assert!(killed >= 3, "it was killed {killed} times only");
+}
+
 /// The packs of a repository, the largest first.
 fn packs(repository: &Path) -> Vec<PathBuf> {
     let folders = fs::read_dir(repository.join("data")).unwrap();
@@ -356,7 +399,7 @@ fn damaged_and_missing_packs_are_told() {
         fs::write(pack, &whole).unwrap();
     }
     assert!(needed >= 2, "rows and trees are in packs of their own: {packs:?}");
-    restore.succeeds(&restore.site);
+    restore.replaces(&restore.site);
 }
 
 /// A damaged pack is told by `check`, and by a restore that needs it, which this returns. A restore that does not need it is whole.

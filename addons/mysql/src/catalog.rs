@@ -4,6 +4,7 @@ use coffer_addon_sdk::{Error, Result};
 
 use crate::layout::{Column, Transfer, quote};
 use crate::params::{Databases, Selection};
+use crate::progress;
 use crate::session::{Session, literal};
 
 /// What a table is.
@@ -123,7 +124,8 @@ fn tables(session: &mut Session, database: &str, selection: &Selection) -> Resul
             // Of the server itself, or of one session.
             _ => continue,
         };
-        if selection.table(database, name) {
+        // What a restore under way keeps for itself is gone when it has ended.
+        if name != progress::TABLE && selection.table(database, name) {
             let bytes = bytes.parse().unwrap_or(0);
             tables.push(Table { name: name.clone(), kind, engine: engine.to_ascii_lowercase(), bytes });
         }

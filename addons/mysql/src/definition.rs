@@ -329,12 +329,12 @@ fn quoted(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The statement that adds these to a table.
-pub(crate) fn add(database: &str, table: &str, additions: &[Addition<'_>]) -> Vec<u8> {
+/// The statement that adds these definitions to a table.
+pub(crate) fn add(database: &str, table: &str, definitions: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut statement = format!("ALTER TABLE {}.{}", quote(database), quote(table)).into_bytes();
-    for (index, addition) in additions.iter().enumerate() {
+    for (index, definition) in definitions.iter().enumerate() {
         statement.extend_from_slice(if index == 0 { b" ADD " } else { b", ADD " });
-        statement.extend_from_slice(addition.text);
+        statement.extend_from_slice(definition.as_ref());
     }
     statement
 }
@@ -374,6 +374,7 @@ mod tests {
         assert_eq!(names(&table.foreign_keys()), ["f1", "f2"]);
         assert_eq!(table.references().collect::<Vec<_>>(), [(None, "people"), (Some("other db"), "pe`ople")]);
         assert!(table.has_primary_key());
+        let texts: Vec<&[u8]> = table.late_keys().iter().map(|addition| addition.text).collect();
         let without = String::from_utf8(table.without_late_keys()).unwrap();
         assert_eq!(
             without,
@@ -387,7 +388,7 @@ mod tests {
 ) ENGINE=InnoDB AUTO_INCREMENT=5 DEFAULT CHARSET=utf8mb4 COMMENT='it''s, (x)'"
         );
         assert_eq!(
-            String::from_utf8(add("d`b", "orders", &table.late_keys())).unwrap(),
+            String::from_utf8(add("d`b", "orders", &texts)).unwrap(),
             "ALTER TABLE `d``b`.`orders` ADD UNIQUE KEY `a``,b` (`a``,b`(10),`who` DESC), ADD KEY `who` (`who`) /*!80000 INVISIBLE */, \
              ADD KEY `sum` (((`who` + 1))) COMMENT 'x, y'"
         );

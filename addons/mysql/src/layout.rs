@@ -84,6 +84,8 @@ pub(crate) mod fact {
     pub(crate) const BINLOG_FILE: &str = "binlog-file";
     /// Of the plan: the position in that file.
     pub(crate) const BINLOG_POSITION: &str = "binlog-position";
+    /// What the host says of the snapshot that is restored: its id.
+    pub(crate) const SNAPSHOT: &str = "snapshot";
     /// Of [`super::VIEWS`]: the views that are of no use in the source either, as what they read is gone: `<database>.<view>`, both
     /// through [`super::encode`], separated by spaces. A restore that cannot create them says so and goes on.
     pub(crate) const INVALID: &str = "invalid";

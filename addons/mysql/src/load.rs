@@ -5,6 +5,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::failure::Failure;
 use crate::layout::{self, Column, Transfer, quote};
+use crate::progress;
 use crate::session::literal;
 use crate::wire::{Done, Wire};
 
@@ -27,6 +28,67 @@ pub(crate) struct Table<'a> {
     pub(crate) name: &'a str,
     /// The columns that the fields of a line belong to, and their type in lower case.
     pub(crate) columns: Vec<(Column, String)>,
+    /// Whether it was made from the snapshot, so that it can hold what the snapshot has.
+    pub(crate) is_ours: bool,
+}
+
+/// Counts the rows of one stream as they go into the database.
+#[derive(Debug)]
+pub(crate) struct Counter<'a> {
+    chunk: &'a str,
+    /// Whether the count is kept in the database.
+    notes: bool,
+    /// Whether an earlier run may have counted.
+    resumes: bool,
+    /// How many rows are there.
+    done: u64,
+}
+
+impl<'a> Counter<'a> {
+    /// For the stream of this chunk, which is empty for a table's only one.
+    pub(crate) fn new(chunk: &'a str, notes: bool, resumes: bool) -> Self {
+        Self { chunk, notes, resumes, done: 0 }
+    }
+
+    /// Passes over the rows that an earlier run has brought in.
+    fn begin(&mut self, wire: &mut Wire, table: &Table<'_>, input: &mut Reader) -> Result<()> {
+        if self.resumes && self.notes {
+            wire.execute("START TRANSACTION")?;
+            self.done = progress::count(wire, table.database, table.name, self.chunk)?;
+            wire.execute("COMMIT")?;
+            pass_over(input, self.done)?;
+        }
+        Ok(())
+    }
+
+    /// Counts these rows too, in the transaction that brings them in.
+    fn add(&mut self, wire: &mut Wire, table: &Table<'_>, rows: u64) -> Result<()> {
+        self.done = self.done.saturating_add(rows);
+        if self.notes {
+            progress::record(wire, table.database, table.name, self.chunk, self.done)?;
+        }
+        Ok(())
+    }
+}
+
+/// Drops so many lines.
+fn pass_over(input: &mut Reader, lines: u64) -> Result<()> {
+    let mut left = lines;
+    while left > 0 {
+        if !input.try_fill(1)? {
+            return Err(Error::data("an earlier run of this restore loaded more rows than the stream has"));
+        }
+        let there = input.buffer();
+        let ends = memchr_iter(b'\n', there).zip(1_u64..);
+        let (consumed, passed) = ends
+            .take_while(|(_, count)| *count <= left)
+            .last()
+            .map_or((0, 0), |(end, count)| (end.saturating_add(1), count));
+        left = left.saturating_sub(passed);
+        let consumed = if left > 0 { there.len() } else { consumed };
+        input.consume(consumed);
+    }
+    Ok(())
 }
 
 impl<'a> Table<'a> {
@@ -71,7 +133,7 @@ impl<'a> Table<'a> {
                 })
                 .collect::<Result<_>>()?,
         };
-        Ok(Self { database, name, columns })
+        Ok(Self { database, name, columns, is_ours: true })
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -86,9 +148,10 @@ pub(crate) fn by_file(
     table: &Table<'_>,
     path: &str,
     input: &mut Reader,
+    counter: &mut Counter<'_>,
 ) -> Result<u64> {
     let sql = layout::load_data(table.database, table.name, &table.columns(), path);
-    let mut rows = 0_u64;
+    counter.begin(wire, table, input)?;
     while input.try_fill(1)? {
         context.check_cancelled()?;
         wire.execute("START TRANSACTION")?;
@@ -98,10 +161,9 @@ pub(crate) fn by_file(
         if let Some(error) = part.failed {
             return Err(error);
         }
-        settle(wire, table, loaded, part.rows)?;
-        rows = rows.saturating_add(part.rows);
+        settle(wire, table, loaded, part.rows, (counter, part.rows))?;
     }
-    Ok(rows)
+    Ok(counter.done)
 }
 
 /// What of the stream goes into one transaction.
@@ -139,7 +201,8 @@ impl Part {
         let whole_line = bytes.last() == Some(&b'\n');
         out.extend_from_slice(bytes);
         input.consume(take);
-        if more && !input.try_fill(1)? {
+        // Also when this part ends here: if that is the end of the stream, it must be known to be whole before the rows are kept.
+        if !input.try_fill(1)? {
             return if whole_line { Ok(false) } else { Err(cut_off()) };
         }
         Ok(more)
@@ -150,10 +213,17 @@ fn cut_off() -> Error {
     Error::data("the stream of rows ends in the middle of a row: it is cut off")
 }
 
-/// Commits when every row went in as it is, else takes them back.
-fn settle(wire: &mut Wire, table: &Table<'_>, loaded: Result<Done, Failure>, rows: u64) -> Result<()> {
+/// Commits when every row went in as it is, else takes them back. `rows` are those of the last statement, the counter's those of the
+/// transaction.
+fn settle(
+    wire: &mut Wire,
+    table: &Table<'_>,
+    loaded: Result<Done, Failure>,
+    rows: u64,
+    (counter, all): (&mut Counter<'_>, u64),
+) -> Result<()> {
     let verdict = match loaded {
-        Ok(done) => check(wire, table, &done, rows),
+        Ok(done) => check(wire, table, &done, rows).and_then(|()| counter.add(wire, table, all)),
         Err(failure) => Err(Error::from(failure)),
     };
     match verdict {
@@ -193,15 +263,22 @@ fn check(wire: &mut Wire, table: &Table<'_>, done: &Done, rows: u64) -> Result<(
 }
 
 /// An ENUM may hold its error value, which is the empty text. Loading it warns as storing anything unknown would, and stores
-/// what was there.
+/// what was there. In a table of somebody else's making the value may really be unknown.
 fn is_enum_error(table: &Table<'_>, warning: &[String]) -> bool {
     let [_, code, message] = warning else { return false };
     let is_enum = |(column, kind): &(Column, String)| kind == "enum" && message.contains(&format!("'{}'", column.name));
-    code == "1265" && table.columns.iter().any(is_enum)
+    code == "1265" && table.is_ours && table.columns.iter().any(is_enum)
 }
 
 /// Loads all rows by `INSERT`s of some MiB. Returns how many.
-pub(crate) fn by_insert(wire: &mut Wire, context: &Context, table: &Table<'_>, input: &mut Reader) -> Result<u64> {
+pub(crate) fn by_insert(
+    wire: &mut Wire,
+    context: &Context,
+    table: &Table<'_>,
+    input: &mut Reader,
+    counter: &mut Counter<'_>,
+) -> Result<u64> {
+    counter.begin(wire, table, input)?;
     let largest =
         wire.query_value("SELECT @@max_allowed_packet")?.and_then(|value| value.parse().ok()).unwrap_or(INSERT);
     let longest = largest.saturating_sub(PACKET_MARGIN).min(INSERT);
@@ -209,8 +286,7 @@ pub(crate) fn by_insert(wire: &mut Wire, context: &Context, table: &Table<'_>, i
     let head = format!("INSERT INTO {}.{} ({}) VALUES ", quote(table.database), quote(table.name), columns.join(","));
     let mut sql = Vec::with_capacity(longest);
     let mut row = Vec::new();
-    let mut total = 0_u64;
-    let mut rows = 0_u64;
+    let (mut rows, mut in_transaction) = (0_u64, 0_u64);
     let mut bytes = 0_usize;
     loop {
         let more = fill_line(input)?;
@@ -226,10 +302,11 @@ pub(crate) fn by_insert(wire: &mut Wire, context: &Context, table: &Table<'_>, i
                 wire.execute("START TRANSACTION")?;
             }
             bytes = bytes.saturating_add(sql.len());
+            in_transaction = in_transaction.saturating_add(rows);
             let done = wire.execute(&sql);
             let whole = bytes >= TRANSACTION || !more;
             if whole || done.is_err() {
-                settle(wire, table, done, rows)?;
+                settle(wire, table, done, rows, (counter, std::mem::take(&mut in_transaction)))?;
                 bytes = 0;
             } else if let Ok(done) = done
                 && let Err(error) = check(wire, table, &done, rows)
@@ -238,11 +315,10 @@ pub(crate) fn by_insert(wire: &mut Wire, context: &Context, table: &Table<'_>, i
                 let _ = wire.execute("ROLLBACK");
                 return Err(error);
             }
-            total = total.saturating_add(rows);
             rows = 0;
         }
         if !more {
-            return Ok(total);
+            return Ok(counter.done);
         }
         if rows == 0 {
             sql.clear();
@@ -356,11 +432,13 @@ mod tests {
 
     #[test]
     fn warnings_of_enums_are_known() {
-        let table = Table { database: "d", name: "t", columns: columns(&["int", "enum"]) };
+        let mut table = Table { database: "d", name: "t", columns: columns(&["int", "enum"]), is_ours: true };
         let warning = |code: &str, message: &str| vec!["Warning".to_owned(), code.to_owned(), message.to_owned()];
         assert!(is_enum_error(&table, &warning("1265", "Data truncated for column 'cenum' at row 1")));
         assert!(!is_enum_error(&table, &warning("1265", "Data truncated for column 'cint' at row 1")));
         assert!(!is_enum_error(&table, &warning("1366", "Incorrect value for column 'cenum' at row 1")));
+        table.is_ours = false;
+        assert!(!is_enum_error(&table, &warning("1265", "Data truncated for column 'cenum' at row 1")));
     }
 
     #[test]
@@ -378,6 +456,20 @@ mod tests {
             };
             assert_eq!((error, part.failed), (cut_off(), Some(cut_off())));
         }
+    }
+
+    #[test]
+    fn lines_are_passed_over() {
+        let text: String = (0..200_000).map(|line| format!("{line}\n")).collect();
+        for lines in [0, 1, 2, 65_000, 199_999, 200_000] {
+            let mut input = native::reader(Cursor::new(text.clone().into_bytes()));
+            pass_over(&mut input, lines).unwrap();
+            let there = input.try_fill(1).unwrap();
+            assert_eq!(there, lines < 200_000, "{lines}");
+            let next = input.buffer().split(|byte| *byte == b'\n').next().unwrap_or_default();
+            assert!(!there || next == lines.to_string().as_bytes(), "{lines}");
+        }
+        assert!(pass_over(&mut native::reader(Cursor::new(b"1\n2\n")), 3).is_err());
     }
 
     proptest! {

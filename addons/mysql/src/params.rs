@@ -4,13 +4,16 @@ mod args;
 mod client;
 mod mysql;
 mod mysqldump;
+mod selection;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coffer_addon_sdk::{Context, Error, Parameter, Result, ValueType};
 
+pub(crate) use self::selection::TablePattern;
 use crate::accounts::Account;
+use crate::rewrite::Renames;
 
 /// The Addon's default for the backup's `args`, as KubeStash has it.
 const DEFAULT_ARGS: &str = "--set-gtid-purged=OFF";
@@ -335,6 +338,12 @@ pub(crate) struct RestoreParams {
     pub(crate) existing_users: ExistingUsers,
     /// The character set of a dump that does not set its own.
     pub(crate) character_set: String,
+    /// Only these tables and views; all of them if empty.
+    pub(crate) tables: Vec<TablePattern>,
+    /// Databases that get another name.
+    pub(crate) renames: Renames,
+    /// Whether views and programs belong to the user of the restore instead of to their definers.
+    pub(crate) skip_definer: bool,
 }
 
 impl RestoreParams {
@@ -349,9 +358,19 @@ impl RestoreParams {
             users: context.opt_boolean("users")?,
             existing_users: context.opt_choice("existingUsers", &ExistingUsers::WORDS)?.unwrap_or(ExistingUsers::Skip),
             character_set: "utf8mb4".to_owned(),
+            tables: context.opt("tables").map(selection::tables).transpose()?.unwrap_or_default(),
+            renames: context.opt("renameDatabase").map(selection::renames).transpose()?.unwrap_or_default(),
+            skip_definer: context.opt_boolean("skipDefiner")?.unwrap_or(false),
         };
         mysql::apply(context.opt("args").unwrap_or_default(), &mut params)?;
-        for name in params.databases.iter().flatten().chain(&params.default_database) {
+        if params.users == Some(true) && !params.renames.0.is_empty() {
+            return Err(Error::invalid(
+                "`users: true` and `renameDatabase` cannot be had together: the privileges of accounts are on databases by their old names; \
+                 restore the accounts in a run of their own",
+            ));
+        }
+        let targets = params.renames.0.iter().map(|(_, new)| new);
+        for name in params.databases.iter().flatten().chain(&params.default_database).chain(targets) {
             if is_system_database(name) {
                 return Err(Error::invalid(format!(
                     "{name} cannot be restored: it belongs to the server itself; leave it out of `databases`"
@@ -364,6 +383,41 @@ impl RestoreParams {
     /// Whether this database is to be restored.
     pub(crate) fn wants(&self, database: &str) -> bool {
         self.databases.as_ref().is_none_or(|names| names.iter().any(|name| name == database))
+            && (self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches_database(database)))
+    }
+
+    /// Whether this table or view of a database that is restored is restored too.
+    pub(crate) fn selects(&self, database: &str, table: &str) -> bool {
+        self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches(database, table))
+    }
+
+    /// Whether accounts belong to what is restored if `users` does not say so: they do unless something is chosen or changed.
+    pub(crate) fn accounts_by_default(&self) -> bool {
+        self.databases.is_none() && self.tables.is_empty() && self.renames.0.is_empty()
+    }
+
+    /// What is restored into a database, so that a retry of the same can be told from anything else.
+    pub(crate) fn origin(&self, snapshot: &str, database: &str) -> String {
+        let tables: Vec<String> = self.tables.iter().map(ToString::to_string).collect();
+        let tables = if tables.is_empty() { String::new() } else { format!(", tables {}", tables.join(",")) };
+        format!("snapshot {snapshot}, database {database:?}{tables}, by version {}", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// What cannot be had of a snapshot that is one text of SQL.
+    pub(crate) fn check_script(&self, ours: bool) -> Result<()> {
+        if !self.tables.is_empty() {
+            return Err(Error::invalid(
+                "`tables` chooses among the streams of a snapshot of `format=parallel`; this one is one text of SQL. Restore a whole \
+                 database, under another name with `renameDatabase`, and take the table from there",
+            ));
+        }
+        if !ours && self.existing != Existing::Error {
+            return Err(Error::invalid(
+                "`existing` is for snapshots of this addon; the dump in this one was written by something else, and its own DROP and \
+                 CREATE statements decide; leave `existing` out",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -453,6 +507,23 @@ pub(crate) fn restore_parameters() -> Vec<Parameter> {
             "Whether the restore goes into the target's binary log; replicas need it, without it the restore is faster.",
         )
         .default("true"),
+        Parameter::new(
+            "tables",
+            ValueType::Text,
+            "Only these tables and views, written `database.table` and separated by commas; `*` and `?` stand for any text and any \
+             character. Then `existing` is about each table.",
+        ),
+        Parameter::new(
+            "renameDatabase",
+            ValueType::Text,
+            "Databases that get another name, `old=new`, separated by commas.",
+        ),
+        Parameter::new(
+            "skipDefiner",
+            ValueType::Boolean,
+            "Whether views, routines, triggers and events belong to the user of the restore instead of to their definers.",
+        )
+        .default("false"),
     ];
     parameters.extend(unused());
     parameters
@@ -525,7 +596,10 @@ mod tests {
                 existing: Existing::Error,
                 users: None,
                 existing_users: ExistingUsers::Skip,
-                character_set: "utf8mb4".into()
+                character_set: "utf8mb4".into(),
+                tables: Vec::new(),
+                renames: Renames::default(),
+                skip_definer: false,
             }
         );
     }
@@ -667,6 +741,19 @@ mod tests {
     }
 
     #[test]
+    fn tables_of_a_restore() {
+        let params = restore(&[("tables", "a.t*, b.x"), ("databases", "a,c")]).unwrap();
+        assert!(params.wants("a") && !params.wants("b") && !params.wants("c"));
+        assert!(params.selects("a", "tt") && !params.selects("a", "x"));
+        let all = restore(&[]).unwrap();
+        assert!(all.wants("a") && all.selects("a", "x"));
+        assert_ne!(all.origin("1", "a"), params.origin("1", "a"), "another selection is another restore");
+        assert_ne!(all.origin("1", "a"), all.origin("2", "a"));
+        assert_ne!(all.origin("1", "a"), all.origin("1", "b"));
+        assert!(params.check_script(true).is_err() && all.check_script(false).is_ok());
+    }
+
+    #[test]
     fn restores() {
         let default = restore(&[]).unwrap();
         let one = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -701,6 +788,15 @@ mod tests {
                 vec![("logBin", "false"), ("existing", "drop")],
                 RestoreParams { log_bin: false, existing: Existing::Drop, ..default.clone() },
             ),
+            (
+                vec![("tables", "a.t*, b.x"), ("renameDatabase", "a=c d=e"), ("skipDefiner", "true")],
+                RestoreParams {
+                    tables: selection::tables("a.t* b.x").unwrap(),
+                    renames: Renames(vec![("a".into(), "c".into()), ("d".into(), "e".into())]),
+                    skip_definer: true,
+                    ..default.clone()
+                },
+            ),
             (vec![("args", "--skip-force --quick --max_allowed_packet=64M -A")], default.clone()),
         ] {
             assert_eq!(restore(&parameters), Ok(expected), "{parameters:?}");
@@ -712,6 +808,13 @@ mod tests {
             (vec![("args", "--one-database=a"), ("databases", "a,b")], "contradict each other"),
             (vec![("args", "--all-databases")], "it is an option of the backup"),
             (vec![("databases", "sys")], "sys cannot be restored"),
+            (vec![("tables", "orders")], "parameter \"tables\": \"orders\" is not `database.table`"),
+            (vec![("tables", "a.")], "is not `database.table`"),
+            (vec![("renameDatabase", "a")], "parameter \"renameDatabase\": \"a\" is not `old=new`"),
+            (vec![("renameDatabase", "a=")], "is not `old=new`"),
+            (vec![("renameDatabase", "a=b,a=c")], "\"a\" is renamed twice"),
+            (vec![("renameDatabase", "a=b"), ("users", "true")], "cannot be had together"),
+            (vec![("renameDatabase", "a=mysql")], "mysql cannot be restored"),
             (vec![("existing", "merge")], "is not one of `error`, `drop`, `skip`"),
         ] {
             let error = restore(&parameters).expect_err("must be refused");

@@ -6,6 +6,7 @@ use coffer_addon_sdk::{Entry, Error, Fact, RestoreItem, Result, Stage};
 
 use crate::accounts::apply::Phase;
 use crate::layout::{self, LAYOUT_VERSION, Stream, USERS, fact};
+use crate::progress::{self, Progress};
 
 /// The manifest, which the host reads and writes.
 const MANIFEST: &str = "manifest.json";
@@ -101,13 +102,28 @@ impl Part {
 
 /// What an item's token says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about items of another kind")]
 pub(crate) struct Token {
     /// These databases are dropped first.
     pub(crate) drop: Vec<String>,
     /// These databases are left as they are.
     pub(crate) skip: Vec<String>,
+    /// Databases that an earlier run of this restore has begun to fill: what is there of them already is right.
+    pub(crate) resume: Vec<String>,
+    /// Of triggers: those of these tables are left out.
+    pub(crate) skip_tables: Vec<String>,
+    /// What the database is filled from, for [`crate::progress`].
+    pub(crate) origin: Option<String>,
     /// Of a table: what of it.
     pub(crate) part: Part,
+    /// Of a table: it is noted as ours, as the database has others too.
+    pub(crate) own: bool,
+    /// Of a table: it is dropped first.
+    pub(crate) remake: bool,
+    /// Of a stream of definitions: nothing is executed, only looked at.
+    pub(crate) check: bool,
+    /// Of a stream of rows: the table was not made from the snapshot.
+    pub(crate) foreign_table: bool,
     /// How many rows there must be.
     pub(crate) rows: Option<u64>,
     /// The columns of the rows.
@@ -133,7 +149,13 @@ impl Token {
         };
         list("drop", &self.drop);
         list("skip", &self.skip);
+        list("resume", &self.resume);
+        list("skip-tables", &self.skip_tables);
         list("columns", self.columns.as_deref().unwrap_or_default());
+        list("origin", self.origin.as_slice());
+        let flags =
+            [("own", self.own), ("remake", self.remake), ("check", self.check), ("foreign-table", self.foreign_table)];
+        lines.extend(flags.iter().filter(|(_, set)| *set).map(|(name, _)| format!("{name}=true")));
         lines.extend(Part::WORDS.iter().filter(|(_, part)| *part == self.part).map(|(word, _)| format!("part={word}")));
         if !self.invalid.is_empty() {
             lines.push(format!("invalid={}", self.invalid));
@@ -150,6 +172,13 @@ impl Token {
             match name {
                 "drop" => token.drop = names(),
                 "skip" => token.skip = names(),
+                "resume" => token.resume = names(),
+                "skip-tables" => token.skip_tables = names(),
+                "origin" => token.origin = names().pop(),
+                "own" => token.own = true,
+                "remake" => token.remake = true,
+                "check" => token.check = true,
+                "foreign-table" => token.foreign_table = true,
                 "columns" => token.columns = Some(names()),
                 "invalid" => value.clone_into(&mut token.invalid),
                 "part" => {
@@ -164,49 +193,110 @@ impl Token {
     }
 }
 
-/// The stages of a restore from streams of ours. `wants` says which databases; those in `drop` are there and go first.
+/// What becomes of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Intent {
+    /// What it is filled from. Without it, nothing is noted, and a retry cannot go on.
+    pub(crate) origin: Option<String>,
+    /// It is dropped first.
+    pub(crate) drop: bool,
+    /// It is there and keeps its own settings.
+    pub(crate) is_there: bool,
+    /// Tables are chosen one by one.
+    pub(crate) own: bool,
+    /// Tables that are dropped first.
+    pub(crate) remake: BTreeSet<String>,
+    /// Tables that are left as they are.
+    pub(crate) skip: BTreeSet<String>,
+    /// How far an earlier run has come.
+    pub(crate) progress: Option<Progress>,
+}
+
+impl Intent {
+    /// Whether all of the stream's rows are there.
+    pub(crate) fn is_whole(&self, stream: &Stream, entry: &Entry) -> bool {
+        let (Stream::Rows { table, chunk, .. }, Some(progress)) = (stream, &self.progress) else { return false };
+        let expected = value(entry, fact::ROWS).and_then(|rows| rows.parse::<u64>().ok());
+        let done = progress.rows.get(&(table.clone(), chunk.clone().unwrap_or_default()));
+        !self.remake.contains(table) && done.is_some() && done.copied() == expected
+    }
+}
+
+/// The stages of a restore from streams of ours. `intents` has the databases that are restored, `selects` says which of their tables;
+/// those in `skip` are left as they are.
 pub(crate) fn stages(
     streams: &[(Stream, Entry)],
-    wants: &dyn Fn(&str) -> bool,
-    drop: &[String],
+    intents: &BTreeMap<String, Intent>,
+    selects: &dyn Fn(&str, &str) -> bool,
     skip: &[String],
+    renames: bool,
 ) -> Vec<Stage> {
     let mut stages =
-        ["databases", "tables", "rows", "indexes", "foreign keys", "routines", "views", "triggers", "events"]
+        ["names", "databases", "tables", "rows", "indexes", "foreign keys", "routines", "views", "triggers", "events"]
             .map(|name| Stage::new(name, Vec::new()));
-    let [schemas, tables, rows, indexes, foreign_keys, routines, views, triggers, events] = &mut stages;
-    let wanted = || streams.iter().filter(|(stream, _)| stream.database().is_none_or(wants));
+    let [names, schemas, tables, rows, indexes, foreign_keys, routines, views, triggers, events] = &mut stages;
+    let nothing = Intent::default();
+    let intent = |stream: &Stream| stream.database().map_or(Some(&nothing), |database| intents.get(database));
+    let wanted = || {
+        streams.iter().filter(|(stream, _)| match (stream, intent(stream)) {
+            (_, None) => false,
+            (Stream::Table { database, table } | Stream::Rows { database, table, .. }, Some(intent)) => {
+                table != progress::TABLE && selects(database, table) && !intent.skip.contains(table)
+            }
+            (Stream::Routines { .. } | Stream::Events { .. }, Some(intent)) => !intent.own,
+            (Stream::Schema { .. }, Some(intent)) => !intent.is_there,
+            _ => true,
+        })
+    };
     let large = Large::of(wanted());
+    let made: BTreeSet<(&str, &str)> = wanted().filter_map(|(stream, _)| table_of(stream)).collect();
+    let resumed = |database: &str| intents.get(database).is_some_and(|intent| intent.progress.is_some());
+    let all_resumed: Vec<String> = intents.keys().filter(|database| resumed(database)).cloned().collect();
     let (mut sized, mut sized_indexes) = (Vec::new(), Vec::new());
     for (stream, entry) in wanted() {
-        let plain = || RestoreItem::new(&entry.path);
+        let Some(intent) = intent(stream) else { continue };
+        let resume: Vec<String> =
+            stream.database().filter(|database| resumed(database)).map(str::to_owned).into_iter().collect();
+        let origin = intent.origin.clone();
+        let base = Token { resume, ..Token::default() };
+        let item = |token: Token| RestoreItem::new(&entry.path).token(token.encode());
         match stream {
             Stream::Schema { database } => {
-                let drop = drop.iter().filter(|name| *name == database).cloned().collect();
-                schemas.items.push(plain().token(Token { drop, ..Token::default() }.encode()));
+                let drop = Some(database.clone()).filter(|_| intent.drop).into_iter().collect();
+                schemas.items.push(item(Token { drop, origin, ..base }));
             }
             Stream::Table { database, table } => {
-                let of = |part| plain().token(Token { part, ..Token::default() }.encode());
+                let of = |part| Token { part, origin: origin.clone(), ..base.clone() };
                 let bytes = large.late(database, table);
                 let part = match bytes {
                     Some(_) => Part::Bare,
                     None if large.is_referred_to_by(entry) => Part::Unbound,
                     None => Part::Whole,
                 };
-                tables.items.push(of(part));
-                sized_indexes.extend(bytes.map(|bytes| (bytes, of(Part::Keys))));
+                let remake = intent.remake.contains(table);
+                tables.items.push(item(Token { own: intent.own, remake, ..of(part) }));
+                sized_indexes.extend(bytes.map(|bytes| (bytes, item(of(Part::Keys)))));
                 if part != Part::Whole && value(entry, fact::REFERENCES).is_some() {
-                    foreign_keys.items.push(of(Part::ForeignKeys));
+                    foreign_keys.items.push(item(of(Part::ForeignKeys)));
                 }
             }
-            Stream::Rows { .. } => sized.push((entry.size.unwrap_or(u64::MAX), plain().token(rows_token(entry)))),
-            Stream::Routines { .. } => routines.items.push(plain()),
+            Stream::Rows { .. } if intent.is_whole(stream, entry) => {}
+            Stream::Rows { database, table, .. } => {
+                let foreign_table = !made.contains(&(database.as_str(), table.as_str()));
+                let token = rows_token(entry, Token { origin, foreign_table, ..base });
+                sized.push((entry.size.unwrap_or(u64::MAX), RestoreItem::new(&entry.path).token(token)));
+            }
+            Stream::Routines { .. } => routines.items.push(item(base)),
             Stream::Views => {
                 let invalid = value(entry, fact::INVALID).unwrap_or_default().to_owned();
-                views.items.push(plain().token(Token { skip: skip.to_vec(), invalid, ..Token::default() }.encode()));
+                let skip = skip.to_vec();
+                views.items.push(item(Token { resume: all_resumed.clone(), skip, invalid, ..base }));
             }
-            Stream::Triggers { .. } => triggers.items.push(plain()),
-            Stream::Events { .. } => events.items.push(plain()),
+            Stream::Triggers { .. } => {
+                let skip_tables = intent.skip.iter().cloned().collect();
+                triggers.items.push(item(Token { skip_tables, ..base }));
+            }
+            Stream::Events { .. } => events.items.push(item(base)),
             Stream::Users | Stream::Load => {}
         }
     }
@@ -214,6 +304,15 @@ pub(crate) fn stages(
     for (sized, stage) in [(&mut sized, rows), (&mut sized_indexes, indexes)] {
         sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
         stage.items = sized.drain(..).map(|(_, item)| item).collect();
+    }
+    if renames {
+        // What cannot be renamed is known before anything is changed.
+        let all = [&*routines, &*views, &*triggers, &*events].into_iter().flat_map(|stage| &stage.items);
+        let check = |item: &RestoreItem| {
+            let token = Token { check: true, ..Token::decode(&item.token) };
+            RestoreItem::new(&item.path).token(token.encode())
+        };
+        names.items = all.map(check).collect();
     }
     stages.into_iter().filter(|stage| !stage.items.is_empty()).collect()
 }
@@ -228,6 +327,14 @@ pub(crate) fn with_accounts(mut stages: Vec<Stage>) -> Vec<Stage> {
     stages.insert(0, stage(definitions, "accounts"));
     stages.push(stage(late, "privileges on views"));
     stages
+}
+
+/// The table whose definition the stream is.
+fn table_of(stream: &Stream) -> Option<(&str, &str)> {
+    match stream {
+        Stream::Table { database, table } => Some((database, table)),
+        _ => None,
+    }
 }
 
 /// The tables whose indexes are added when their rows are there, with their size.
@@ -271,10 +378,10 @@ fn full_name(database: &str, table: &str) -> String {
     format!("{}.{}", layout::encode(database), layout::encode(table))
 }
 
-fn rows_token(entry: &Entry) -> String {
+fn rows_token(entry: &Entry, base: Token) -> String {
     let rows = value(entry, fact::ROWS).and_then(|rows| rows.parse().ok());
     let columns = value(entry, fact::COLUMNS).and_then(layout::decode_list);
-    let token = Token { rows, columns, ..Token::default() };
+    let token = Token { rows, columns, ..base };
     let text = token.encode();
     // Thousands of long names: then the target's own columns have to do.
     if text.len() > LONGEST_TOKEN { Token { columns: None, ..token }.encode() } else { text }
@@ -333,7 +440,9 @@ mod tests {
             entry("views.sql", 1, &[("invalid", "a.v b%20c.w")]),
         ];
         let Ok(Contents::Parallel(streams)) = Contents::of(&entries, &[]) else { panic!("they are ours") };
-        let stages = stages(&streams, &|name| name == "a", &["a".to_owned()], &["c".to_owned()]);
+        let intent = Intent { drop: true, origin: Some("the snapshot".into()), ..Intent::default() };
+        let stages =
+            stages(&streams, &BTreeMap::from([("a".to_owned(), intent)]), &|_, _| true, &["c".to_owned()], false);
         let shown: Vec<(&str, Vec<(&str, Token)>)> = stages
             .iter()
             .map(|stage| {
@@ -344,17 +453,18 @@ mod tests {
             })
             .collect();
         let none = Token::default;
+        let from = || Token { origin: Some("the snapshot".into()), ..none() };
         let columns = Some(vec!["id".to_owned(), "a b".to_owned()]);
         assert_eq!(
             shown,
             [
-                ("databases", vec![("databases/a/schema.sql", Token { drop: vec!["a".into()], ..none() })]),
-                ("tables", vec![("databases/a/tables/t.sql", none())]),
+                ("databases", vec![("databases/a/schema.sql", Token { drop: vec!["a".into()], ..from() })]),
+                ("tables", vec![("databases/a/tables/t.sql", from())]),
                 (
                     "rows",
                     vec![
-                        ("databases/a/rows/t.1.tsv", none()),
-                        ("databases/a/rows/small.tsv", Token { rows: Some(1), columns, ..none() })
+                        ("databases/a/rows/t.1.tsv", from()),
+                        ("databases/a/rows/small.tsv", Token { rows: Some(1), columns, foreign_table: true, ..from() })
                     ]
                 ),
                 ("routines", vec![("databases/a/routines.sql", none())]),
@@ -387,7 +497,8 @@ mod tests {
             table("without", &[]),
         ];
         let Ok(Contents::Parallel(streams)) = Contents::of(&entries, &[]) else { panic!("they are ours") };
-        let stages = stages(&streams, &|_| true, &[], &[]);
+        let intents = BTreeMap::from([("a.b".to_owned(), Intent::default())]);
+        let stages = stages(&streams, &intents, &|_, _| true, &[], false);
         let of_stage = |name: &str| -> Vec<(String, Part)> {
             let items = stages.iter().filter(|stage| stage.name == name).flat_map(|stage| &stage.items);
             let name = |path: &str| path.rsplit('/').next().unwrap().trim_end_matches(".sql").to_owned();
@@ -412,11 +523,60 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_does_what_is_left() {
+        let entries = [
+            entry("databases/a/rows/begun.tsv", 9, &[("rows", "9")]),
+            entry("databases/a/rows/flat.tsv", 8, &[("rows", "9")]),
+            entry("databases/a/rows/new.0000.tsv", 7, &[("rows", "9")]),
+            entry("databases/a/rows/whole.0000.tsv", 6, &[("rows", "9")]),
+            entry("databases/a/rows/whole.0001.tsv", 5, &[("rows", "9")]),
+            entry("databases/a/schema.sql", 1, &[]),
+            entry("databases/a/tables/flat.sql", 1, &[]),
+            entry("databases/a/triggers.sql", 1, &[]),
+            entry("databases/a/events.sql", 1, &[]),
+            entry("databases/b/tables/t.sql", 1, &[]),
+            entry("views.sql", 1, &[]),
+        ];
+        let Ok(Contents::Parallel(streams)) = Contents::of(&entries, &[]) else { panic!("they are ours") };
+        let done = |table: &str, chunk: &str, rows| ((table.to_owned(), chunk.to_owned()), rows);
+        let rows =
+            [done("begun", "", 4), done("flat", "", 9), done("whole", "0000", 9), done("whole", "0001", 8)].into();
+        let progress = Some(Progress { rows, ..Progress::default() });
+        let intent =
+            Intent { progress, remake: ["flat".to_owned()].into(), own: true, is_there: true, ..Intent::default() };
+        let intents = [("a".to_owned(), intent), ("b".to_owned(), Intent::default())].into();
+        let stages = stages(&streams, &intents, &|_, table| table != "new", &[], true);
+        let items: Vec<(&str, Token)> = stages
+            .iter()
+            .flat_map(|stage| &stage.items)
+            .map(|item| (item.path.as_str(), Token::decode(&item.token)))
+            .collect();
+        let resumed = || Token { resume: vec!["a".into()], ..Token::default() };
+        let rows = || Token { rows: Some(9), foreign_table: true, ..resumed() };
+        assert_eq!(
+            items,
+            [
+                ("views.sql", Token { check: true, ..resumed() }),
+                ("databases/a/triggers.sql", Token { check: true, ..resumed() }),
+                ("databases/a/tables/flat.sql", Token { own: true, remake: true, ..resumed() }),
+                ("databases/b/tables/t.sql", Token::default()),
+                ("databases/a/rows/begun.tsv", rows()),
+                ("databases/a/rows/flat.tsv", Token { foreign_table: false, ..rows() }),
+                ("databases/a/rows/whole.0001.tsv", rows()),
+                ("views.sql", resumed()),
+                ("databases/a/triggers.sql", resumed()),
+            ]
+        );
+    }
+
+    #[test]
     fn columns_that_do_not_fit_are_left_to_the_target() {
         let names: Vec<String> = (0..2000).map(|number| format!("{number:060}")).collect();
         let columns = layout::encode_list(names.iter().map(String::as_str));
-        let token =
-            Token::decode(&rows_token(&entry("databases/a/rows/t.tsv", 1, &[("rows", "7"), ("columns", &columns)])));
+        let token = Token::decode(&rows_token(
+            &entry("databases/a/rows/t.tsv", 1, &[("rows", "7"), ("columns", &columns)]),
+            Token::default(),
+        ));
         assert_eq!(token, Token { rows: Some(7), ..Token::default() });
     }
 }

@@ -1,7 +1,7 @@
 //! One session of a restore: the leader plans, all of them bring streams into the database.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_addon_sdk::{
     Context, Entry, Error, Fact, Reader, Restore, RestoreItem, Result, Stage, Target, debug, info, warn,
@@ -10,16 +10,21 @@ use coffer_addon_sdk::{
 use crate::accounts;
 use crate::accounts::apply::{self, Before, Phase};
 use crate::accounts::script::NO_ACCOUNTS;
-use crate::definition::{self, Definition};
+use crate::definition::{self, Addition, Definition};
 use crate::failure::{Failure, Outcome};
 use crate::layout::{Stream, fact, quote};
-use crate::load;
+use crate::load::{self, Counter};
 use crate::params::{Existing, ExistingUsers, RestoreParams};
 use crate::plan::{self, Contents, Part, Token};
+use crate::progress;
+use crate::rewrite::{self, Reading};
 use crate::session::literal;
+use crate::settings::{self, backslash_escapes};
 use crate::splitter::Statements;
 use crate::sql::{self, Effect};
-use crate::wire::{Done, Wire};
+use crate::survey;
+use crate::views::{self, View};
+use crate::wire::Wire;
 
 /// The longest statement. Twice as much must fit the guest's memory: the statement and the packets that it is sent in.
 const LONGEST_STATEMENT: usize = 48 << 20;
@@ -29,6 +34,12 @@ const ATTEMPTS: u32 = 5;
 
 /// How much of a statement is shown when it fails.
 const EXCERPT: usize = 120;
+
+/// What the server answers when something is there already that a statement makes: a database, table or view, routine, trigger, event.
+const IS_THERE: [u16; 5] = [1007, 1050, 1304, 1359, 1537];
+
+/// The same of an index and of a foreign key.
+const KEY_IS_THERE: [u16; 3] = [1022, 1061, 1826];
 
 /// One session of a restore.
 #[derive(Debug)]
@@ -40,8 +51,12 @@ pub struct MySqlRestore {
     unsettled: bool,
     /// Whether the server takes `LOAD DATA LOCAL INFILE`.
     files: bool,
-    /// The leader's: (database, number of tables) that must be there in the end.
-    expected: Vec<(String, usize)>,
+    /// Whether the server adds primary keys of its own making to tables that have none.
+    makes_primary_keys: bool,
+    /// Databases that say what they are being filled from.
+    begun: BTreeSet<String>,
+    /// The leader's: what must be there in the end.
+    expected: survey::Expected,
     /// The accounts that were there before the restore, or why they cannot be known.
     accounts: Outcome<Before>,
 }
@@ -50,29 +65,47 @@ impl Restore for MySqlRestore {
     fn open(context: Context, target: Target) -> Result<Self> {
         let params = RestoreParams::read(&context)?;
         let mut wire = Wire::connect(&target, &context)?;
-        set_up(&mut wire, &params)?;
+        settings::set_up(&mut wire, &params)?;
         let files = wire.query_value("SELECT @@GLOBAL.local_infile")?.as_deref() == Some("1");
         let accounts = Before::ask(&mut wire);
-        Ok(Self { context, params, wire, unsettled: true, files, expected: Vec::new(), accounts })
+        Ok(Self {
+            context,
+            params,
+            wire,
+            unsettled: true,
+            files,
+            makes_primary_keys: false,
+            begun: BTreeSet::new(),
+            expected: survey::Expected::default(),
+            accounts,
+        })
     }
 
     fn plan(&mut self, entries: &[Entry], facts: &[Fact]) -> Result<Vec<Stage>> {
         let contents = Contents::of(entries, facts)?;
         let known = contents.databases();
-        if let Some(missing) =
-            self.params.databases.iter().flatten().find(|name| !known.is_empty() && !known.contains(*name))
-        {
+        let names = self.params.databases.iter().flatten().chain(self.params.renames.0.iter().map(|(old, _)| old));
+        if let Some(missing) = names.filter(|name| !known.is_empty() && !known.contains(*name)).min() {
             return Err(Error::invalid(format!(
                 "the snapshot has no database {missing:?}; it has {}",
                 known.iter().cloned().collect::<Vec<_>>().join(", ")
             )));
         }
         let wanted: Vec<String> = known.iter().filter(|name| self.params.wants(name)).cloned().collect();
+        survey::check_targets(&self.params, &wanted)?;
         match contents {
             Contents::Parallel(streams) => {
                 let has = streams.iter().any(|(stream, _)| *stream == Stream::Users);
                 let accounts = self.wants_accounts(has)?;
-                let stages = self.plan_streams(&streams, &wanted)?;
+                let snapshot = Fact::find(facts, fact::SNAPSHOT);
+                let (stages, resumes) = self.plan_streams(&streams, &wanted, snapshot)?;
+                if accounts && resumes && self.params.existing_users == ExistingUsers::Skip {
+                    warn!(
+                        self.context,
+                        "accounts that are there are left as they are, those too that an earlier run of this restore made: privileges that \
+                         it did not come to are not given; `existingUsers: drop` gives them"
+                    );
+                }
                 Ok(if accounts { plan::with_accounts(stages) } else { stages })
             }
             Contents::Script { path, databases } => {
@@ -89,31 +122,24 @@ impl Restore for MySqlRestore {
         let token = Token::decode(&item.token);
         let stream = Stream::parse(&item.path);
         let done = match &stream {
-            Some(Stream::Rows { database, table, .. }) => self.load(database, table, &item.path, token, &mut input),
+            Some(Stream::Rows { database, table, chunk }) => {
+                let chunk = chunk.as_deref().unwrap_or_default();
+                self.load((database, table, chunk), &item.path, token, &mut input)
+            }
             Some(Stream::Views) => self.make_views(input, &token),
             Some(Stream::Table { database, table }) => self.make_table(database, table, input, &token),
             Some(Stream::Users) => self.make_accounts(input, &item.token),
-            Some(_) => self.make_objects(input, &token),
+            Some(stream) => self.make_objects(stream.database(), input, &token),
             None => self.run_script(input, &token),
         };
         done.map_err(|error| error.with_context(&item.path))
     }
 
     fn finish(&mut self) -> Result<()> {
-        for (database, expected) in std::mem::take(&mut self.expected) {
-            let found = self.wire.query_value(format!(
-                "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_TYPE <> 'VIEW'",
-                literal(&database)
-            ))?;
-            let found: usize = found.and_then(|count| count.parse().ok()).unwrap_or(0);
-            if found < expected {
-                return Err(Error::data(format!(
-                    "database {} has {found} tables after the restore of {expected}: somebody else drops tables there",
-                    quote(&database)
-                )));
-            }
-        }
-        Ok(())
+        let expected = std::mem::take(&mut self.expected);
+        expected.check(&mut self.wire)?;
+        // From here on it is not a restore under way, but a whole one.
+        Ok(progress::end(&mut self.wire, &expected.begun)?)
     }
 
     fn close(&mut self) -> Result<()> {
@@ -121,48 +147,39 @@ impl Restore for MySqlRestore {
     }
 }
 
-/// What the target has of a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Missing,
-    Empty,
-    Full,
-}
-
 impl MySqlRestore {
-    fn plan_streams(&mut self, streams: &[(Stream, Entry)], wanted: &[String]) -> Result<Vec<Stage>> {
-        let (mut drop, mut skip) = (Vec::new(), Vec::new());
+    /// The stages, and whether an earlier run goes on in them.
+    fn plan_streams(
+        &mut self,
+        streams: &[(Stream, Entry)],
+        wanted: &[String],
+        snapshot: Option<&str>,
+    ) -> Result<(Vec<Stage>, bool)> {
+        survey::check_tables(&mut self.wire, &self.params, streams)?;
+        let (mut intents, mut skip) = (BTreeMap::new(), Vec::new());
         for database in wanted {
-            let of_database =
-                || streams.iter().map(|(stream, _)| stream).filter(|stream| stream.database() == Some(database));
-            let tables = of_database().filter(|stream| matches!(stream, Stream::Table { .. })).count();
-            let creates = of_database().any(|stream| matches!(stream, Stream::Schema { .. }));
-            match self.state(database)? {
-                State::Missing if !creates => {
-                    return Err(Error::invalid(format!(
-                        "the snapshot does not create database {}, as it was made with --no-create-db; create it first",
-                        quote(database)
-                    )));
-                }
-                State::Full if tables == 0 => self.check_empty_tables(database, of_database())?,
-                State::Full => match self.params.existing {
-                    Existing::Error => return Err(exists(database)),
-                    Existing::Drop if creates => drop.push(database.clone()),
-                    Existing::Drop => {
-                        return Err(Error::invalid(format!(
-                            "database {} cannot be dropped first: the snapshot was made with --no-create-db and would not create it again",
-                            quote(database)
-                        )));
-                    }
-                    Existing::Skip => {
-                        info!(self.context, "database {} is there and not empty: left as it is", quote(database));
-                        skip.push(database.clone());
-                        continue;
-                    }
-                },
-                State::Missing | State::Empty => {}
+            let origin = snapshot.map(|snapshot| self.params.origin(snapshot, database));
+            let target = self.params.renames.target(database).to_owned();
+            progress::keep_others_out(&mut self.wire, &target)?;
+            let mut survey = survey::Survey {
+                wire: &mut self.wire,
+                context: &self.context,
+                params: &self.params,
+                streams,
+                database,
+                target: &target,
+            };
+            let Some(intent) = survey.intent(origin)? else {
+                skip.push(database.clone());
+                continue;
+            };
+            if !intent.own {
+                self.expected.tables.push((target.clone(), survey.tables()));
             }
-            self.expected.push((database.clone(), tables));
+            if intent.origin.is_some() {
+                self.expected.begun.push(target);
+            }
+            intents.insert(database.clone(), intent);
         }
         if !self.files {
             warn!(
@@ -171,8 +188,10 @@ impl MySqlRestore {
                  local_infile = ON` on the target makes the restore faster"
             );
         }
-        let wants = |database: &str| self.params.wants(database) && !skip.iter().any(|name| name == database);
-        Ok(plan::stages(streams, &wants, &drop, &skip))
+        let resumes = intents.values().any(|intent| intent.progress.is_some());
+        let selects = |database: &str, table: &str| self.params.selects(database, table);
+        let stages = plan::stages(streams, &intents, &selects, &skip, !self.params.renames.0.is_empty());
+        Ok((stages, resumes))
     }
 
     /// Whether accounts are restored, and whether that can be done.
@@ -185,10 +204,10 @@ impl MySqlRestore {
         if !has || self.params.users == Some(false) {
             return Ok(false);
         }
-        if self.params.users.is_none() && self.params.databases.is_some() {
+        if !self.params.accounts_by_default() && self.params.users.is_none() {
             info!(
                 self.context,
-                "the snapshot's accounts are left out, as `databases` chooses what is restored; `users: true` restores them"
+                "the snapshot's accounts are left out, as other parameters choose what is restored; `users: true` restores them"
             );
             return Ok(false);
         }
@@ -209,19 +228,15 @@ impl MySqlRestore {
     /// One text is one item, whoever wrote it.
     fn plan_script(&mut self, path: &str, ours: bool, wanted: &[String]) -> Result<Vec<Stage>> {
         let mut token = Token::default();
-        if !ours && self.params.existing != Existing::Error {
-            return Err(Error::invalid(
-                "`existing` is for snapshots of this addon; the dump in this one was written by something else, and its own DROP and \
-                 CREATE statements decide; leave `existing` out",
-            ));
-        }
+        self.params.check_script(ours)?;
         for database in wanted {
-            if self.state(database)? == State::Full {
+            let target = self.params.renames.target(database).to_owned();
+            if survey::state(&mut self.wire, &target)? == survey::State::Full {
                 match self.params.existing {
-                    Existing::Error => return Err(exists(database)),
+                    Existing::Error => return Err(survey::exists(&target)),
                     Existing::Drop => token.drop.push(database.clone()),
                     Existing::Skip => {
-                        info!(self.context, "database {} is there and not empty: left as it is", quote(database));
+                        info!(self.context, "database {} is there and not empty: left as it is", quote(&target));
                         token.skip.push(database.clone());
                     }
                 }
@@ -233,60 +248,45 @@ impl MySqlRestore {
         Ok(vec![Stage::new("script", vec![RestoreItem::new(path).token(token.encode())])])
     }
 
-    fn state(&mut self, database: &str) -> Result<State> {
-        let name = literal(database);
-        let found = self.wire.query_value(format!(
-            "SELECT (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = s.SCHEMA_NAME) + (SELECT COUNT(*) FROM \
-             information_schema.ROUTINES WHERE ROUTINE_SCHEMA = s.SCHEMA_NAME) + (SELECT COUNT(*) FROM information_schema.EVENTS WHERE \
-             EVENT_SCHEMA = s.SCHEMA_NAME) FROM information_schema.SCHEMATA s WHERE s.SCHEMA_NAME = {name}"
-        ))?;
-        Ok(match found.as_deref() {
-            None => State::Missing,
-            Some("0") => State::Empty,
-            Some(_) => State::Full,
-        })
-    }
-
-    /// A backup without table definitions goes into tables that are there; rows must not mix with others.
-    fn check_empty_tables<'a>(&mut self, database: &str, streams: impl Iterator<Item = &'a Stream>) -> Result<()> {
-        let tables: BTreeSet<&str> = streams
-            .filter_map(|stream| match stream {
-                Stream::Rows { table, .. } => Some(table.as_str()),
-                _ => None,
-            })
-            .collect();
-        for table in tables {
-            let place = format!("{}.{}", quote(database), quote(table));
-            if self.wire.query_value(format!("SELECT 1 FROM {place} LIMIT 1"))?.is_some() {
-                return Err(Error::invalid(format!(
-                    "the table {place} has rows; the snapshot's rows are not mixed with others: empty it first, or leave its database out"
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// Gives the session the settings under which streams of ours are applied.
     fn settle(&mut self) -> Result<()> {
         if self.unsettled {
-            for setting in settings(&self.wire) {
-                let outcome = self.wire.execute(format!("SET SESSION {}", setting.assignment));
-                tolerate(outcome, setting.needed)?;
-            }
-            self.wire.execute("SET NAMES utf8mb4")?;
+            settings::settle(&mut self.wire)?;
+            self.makes_primary_keys = settings::makes_primary_keys(&mut self.wire)?;
             self.unsettled = false;
         }
         Ok(())
     }
 
+    /// Says in the database what it is being filled from, before anything else comes into it.
+    fn begin(&mut self, target: &str, token: &Token) -> Result<()> {
+        if let Some(origin) = &token.origin
+            && self.begun.insert(target.to_owned())
+        {
+            progress::begin(&mut self.wire, target, origin)?;
+        }
+        Ok(())
+    }
+
     /// Loads a stream of rows.
-    fn load(&mut self, database: &str, table: &str, path: &str, token: Token, input: &mut Reader) -> Result<Vec<Fact>> {
+    fn load(
+        &mut self,
+        (database, table, chunk): (&str, &str, &str),
+        path: &str,
+        token: Token,
+        input: &mut Reader,
+    ) -> Result<Vec<Fact>> {
         self.settle()?;
-        let place = load::Table::find(&mut self.wire, database, table, token.columns)?;
+        let target = self.params.renames.target(database).to_owned();
+        self.begin(&target, &token)?;
+        let resumes = token.resume.iter().any(|name| name == database);
+        let mut counter = Counter::new(chunk, token.origin.is_some(), resumes);
+        let mut place = load::Table::find(&mut self.wire, &target, table, token.columns)?;
+        place.is_ours = !token.foreign_table;
         let rows = if self.files {
-            load::by_file(&mut self.wire, &self.context, &place, path, input)?
+            load::by_file(&mut self.wire, &self.context, &place, path, input, &mut counter)?
         } else {
-            load::by_insert(&mut self.wire, &self.context, &place, input)?
+            load::by_insert(&mut self.wire, &self.context, &place, input, &mut counter)?
         };
         if let Some(expected) = token.rows.filter(|expected| *expected != rows) {
             return Err(Error::data(format!("{rows} rows were loaded, but the backup had {expected}")));
@@ -294,26 +294,20 @@ impl MySqlRestore {
         Ok(vec![Fact::new(fact::ROWS, rows)])
     }
 
-    /// Executes a stream of DDL of ours.
-    fn make_objects(&mut self, input: Reader, token: &Token) -> Result<Vec<Fact>> {
-        self.settle()?;
-        self.drop_databases(&token.drop)?;
-        let mut statements = Statements::new(input, LONGEST_STATEMENT);
-        while let Some(statement) = statements.next()? {
-            self.context.check_cancelled()?;
-            self.unsettled |= sql::effect(statement) == Effect::Set;
-            let mode = sets_mode(statement);
-            patiently(&mut self.wire, &self.context, statement)?;
-            if mode {
-                statements.set_backslash_escapes(backslash_escapes(&mut self.wire)?);
-            }
-        }
-        Ok(Vec::new())
-    }
-
     /// Executes what the item is about of a table's definition.
     fn make_table(&mut self, database: &str, table: &str, input: Reader, token: &Token) -> Result<Vec<Fact>> {
         self.settle()?;
+        let target = self.params.renames.target(database).to_owned();
+        let resumes = token.resume.iter().any(|name| name == database);
+        if !matches!(token.part, Part::Keys | Part::ForeignKeys) {
+            self.begin(&target, token)?;
+            if token.remake {
+                self.drop_table(&target, table)?;
+            }
+            if token.origin.is_some() && (token.remake || (token.own && !resumes)) {
+                progress::own(&mut self.wire, &target, table)?;
+            }
+        }
         let mut statements = Statements::new(input, LONGEST_STATEMENT);
         while let Some(statement) = statements.next()? {
             self.context.check_cancelled()?;
@@ -324,13 +318,119 @@ impl MySqlRestore {
                 _ => Vec::new(),
             };
             let statement = match (token.part, &definition) {
+                (Part::Keys | Part::ForeignKeys, _) => {
+                    self.add((&target, table), token.part, additions, resumes)?;
+                    continue;
+                }
                 (Part::Bare, Some(definition)) => Cow::Owned(definition.without_late_keys()),
                 (Part::Unbound, Some(definition)) => Cow::Owned(definition.without_foreign_keys()),
                 (Part::Whole | Part::Bare | Part::Unbound, _) => Cow::Borrowed(statement),
-                (Part::Keys | Part::ForeignKeys, _) if additions.is_empty() => continue,
-                (Part::Keys | Part::ForeignKeys, _) => Cow::Owned(definition::add(database, table, &additions)),
             };
-            patiently(&mut self.wire, &self.context, &statement)?;
+            if self.makes_primary_keys
+                && let Some(definition) = &definition
+                && !definition.has_primary_key()
+            {
+                return Err(Error::denied(
+                    "the table has no primary key, and the server would add one of its own making, as \
+                     sql_generate_invisible_primary_key is ON; grant SESSION_VARIABLES_ADMIN to the user of the restore, or switch that off \
+                     on the server",
+                ));
+            }
+            let statement = self.renamed(&statement, Reading::default())?;
+            self.execute(&statement, resumes)?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn drop_table(&mut self, target: &str, table: &str) -> Result<()> {
+        let place = format!("{}.{}", quote(target), quote(table));
+        info!(self.context, "dropping table {place}");
+        self.wire.execute(format!("DROP TABLE IF EXISTS {place}"))?;
+        Ok(())
+    }
+
+    /// Adds indexes or foreign keys to a table, but those that an earlier run has added.
+    fn add(
+        &mut self,
+        (target, table): (&str, &str),
+        part: Part,
+        mut additions: Vec<Addition<'_>>,
+        resumes: bool,
+    ) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            if resumes {
+                let there = self.additions_there(target, table, part)?;
+                additions.retain(|addition| !there.contains(&addition.name.to_lowercase()));
+            }
+            if additions.is_empty() {
+                return Ok(());
+            }
+            // Each by itself: the name of the table's own database is the new one already.
+            let texts: Vec<Cow<'_, [u8]>> = additions
+                .iter()
+                .map(|addition| self.renamed(addition.text, Reading::default()))
+                .collect::<Result<_>>()?;
+            let statement = definition::add(target, table, &texts);
+            match patiently(&mut self.wire, &self.context, &statement)? {
+                // What the server still did for a run that was killed is done now.
+                Err(failure)
+                    if resumes
+                        && failure.code().is_some_and(|code| KEY_IS_THERE.contains(&code))
+                        && attempt < ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
+                outcome => return outcome.map_err(|failure| failed(failure.into(), &statement)),
+            }
+        }
+    }
+
+    /// The names, in lower case, of the indexes or foreign keys that the table has.
+    fn additions_there(&mut self, target: &str, table: &str, part: Part) -> Result<BTreeSet<String>> {
+        let (target, table) = (literal(target), literal(table));
+        let rows = self.wire.query_text(match part {
+            Part::ForeignKeys => format!(
+                "SELECT CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {target} AND TABLE_NAME = {table} \
+                 AND CONSTRAINT_TYPE = 'FOREIGN KEY'"
+            ),
+            _ => format!(
+                "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {target} AND TABLE_NAME = {table}"
+            ),
+        })?;
+        Ok(rows.into_iter().flatten().map(|name| name.to_lowercase()).collect())
+    }
+
+    /// Executes a stream of DDL of ours.
+    fn make_objects(&mut self, database: Option<&str>, input: Reader, token: &Token) -> Result<Vec<Fact>> {
+        self.settle()?;
+        self.drop_databases(&token.drop)?;
+        let resumes = database.is_some_and(|database| token.resume.iter().any(|name| name == database));
+        let mut statements = Statements::new(input, LONGEST_STATEMENT);
+        loop {
+            let reading = statements.reading();
+            let Some(statement) = statements.next()? else { break };
+            self.context.check_cancelled()?;
+            let of_table = sql::trigger_table(statement);
+            if let (Some(database), Some(table)) = (database, &of_table)
+                && (!self.params.selects(database, table) || token.skip_tables.contains(table))
+            {
+                continue;
+            }
+            let is_set = sql::effect(statement) == Effect::Set;
+            self.unsettled |= is_set;
+            let mode = sets_mode(statement);
+            let statement = self.rewritten(statement, reading)?.into_owned();
+            if !token.check || is_set {
+                self.execute(&statement, resumes)?;
+            }
+            if mode {
+                statements.set_backslash_escapes(backslash_escapes(&mut self.wire)?);
+            }
+        }
+        if let Some(database) = database.filter(|_| !token.check) {
+            let target = self.params.renames.target(database).to_owned();
+            self.begin(&target, token)?;
         }
         Ok(Vec::new())
     }
@@ -351,94 +451,59 @@ impl MySqlRestore {
 
     fn drop_databases(&mut self, names: &[String]) -> Result<()> {
         for name in names {
-            info!(self.context, "dropping database {}", quote(name));
+            let name = quote(self.params.renames.target(name));
+            info!(self.context, "dropping database {name}");
             self.wire.execute("SET SESSION foreign_key_checks = 0")?;
-            self.wire.execute(format!("DROP DATABASE IF EXISTS {}", quote(name)))?;
+            self.wire.execute(format!("DROP DATABASE IF EXISTS {name}"))?;
         }
         Ok(())
     }
 
-    /// Creates views. One that needs another that is not there yet is tried again, as long as that gets any further.
     fn make_views(&mut self, input: Reader, token: &Token) -> Result<Vec<Fact>> {
         self.settle()?;
         self.unsettled = true;
-        let mut waiting = self.read_views(input, &token.skip)?;
-        let count = waiting.len();
-        let mut made = 0_usize;
-        loop {
-            let before = waiting.len();
-            let mut failed = Vec::new();
-            for view in waiting {
-                self.context.check_cancelled()?;
-                match self.make_view(&view) {
-                    Ok(()) => made = made.saturating_add(1),
-                    Err(failure) if failure.code().is_some() && !failure.is_denied() => failed.push((view, failure)),
-                    Err(failure) => return Err(Error::from(failure).with_context(view.title())),
-                }
-            }
-            if failed.len() == before {
-                return self.give_up_views(&failed, token, made);
-            }
-            debug!(self.context, "{made} of {count} views are there");
-            waiting = failed.into_iter().map(|(view, _)| view).collect();
-            if waiting.is_empty() {
-                return Ok(vec![Fact::new("views", made)]);
-            }
-        }
+        let views = self.read_views(input, &token.skip)?;
+        if token.check { Ok(Vec::new()) } else { views::make(&mut self.wire, &self.context, views, token) }
     }
 
     fn read_views(&mut self, input: Reader, skip: &[String]) -> Result<Vec<View>> {
         let mut statements = Statements::new(input, LONGEST_STATEMENT);
         let mut views: Vec<View> = Vec::new();
         let mut wanted = false;
-        while let Some(statement) = statements.next()? {
+        loop {
+            let reading = statements.reading();
+            let Some(statement) = statements.next()? else { break };
             if let Effect::Use(database) = sql::effect(statement) {
                 wanted = self.params.wants(&database) && !skip.contains(&database);
                 if wanted {
-                    views.push(View { database, name: String::new(), statements: Vec::new() });
+                    let target = self.params.renames.target(&database).to_owned();
+                    views.push(View { database, target, name: String::new(), statements: Vec::new() });
                 }
             }
             if let Some(view) = views.last_mut().filter(|_| wanted) {
                 if let Some(name) = sql::created_view(statement) {
                     view.name = name;
                 }
-                view.statements.push(statement.to_vec());
+                if view.name.is_empty() || self.params.selects(&view.database, &view.name) {
+                    let statement = self.rewritten(statement, reading)?.into_owned();
+                    view.statements.push(statement);
+                }
             }
         }
+        views.retain(|view| self.params.selects(&view.database, &view.name));
         Ok(views)
-    }
-
-    fn make_view(&mut self, view: &View) -> Outcome<()> {
-        view.statements.iter().try_for_each(|statement| self.wire.execute(statement).map(drop))
-    }
-
-    /// Views that cannot be made are an error unless the source could not use them either.
-    fn give_up_views(&self, failed: &[(View, Failure)], token: &Token, made: usize) -> Result<Vec<Fact>> {
-        let known = |view: &View| token.is_invalid(&view.database, &view.name);
-        if let Some((view, failure)) = failed.iter().find(|(view, _)| !known(view)) {
-            let error = Error::from(failure.clone());
-            return Err(error.with_context(format!(
-                "{} views cannot be made, the first is {}",
-                failed.len(),
-                view.title()
-            )));
-        }
-        for (view, failure) in failed {
-            warn!(self.context, "{} was of no use in the source either and is left out: {failure}", view.title());
-        }
-        Ok(vec![Fact::new("views", made)])
     }
 
     /// Executes a dump as the `mysql` client would, but stops at the first error and at text that is cut off.
     fn run_script(&mut self, input: Reader, token: &Token) -> Result<Vec<Fact>> {
-        set_up(&mut self.wire, &self.params)?;
+        settings::set_up(&mut self.wire, &self.params)?;
         self.unsettled = true;
         self.drop_databases(&token.drop)?;
-        let accounts = self.params.users.unwrap_or(self.params.databases.is_none());
+        let accounts = self.params.users.unwrap_or_else(|| self.params.accounts_by_default());
         self.wire.execute(format!("SET {NO_ACCOUNTS} = {}", if accounts { "NULL" } else { "1" }))?;
         let mut current = None;
         if let Some(database) = &self.params.default_database {
-            match self.wire.execute(format!("USE {}", quote(database))) {
+            match self.wire.execute(format!("USE {}", quote(self.params.renames.target(database)))) {
                 // The dump may create it.
                 Err(failure) if failure.code() == Some(1049) => {}
                 outcome => {
@@ -447,11 +512,13 @@ impl MySqlRestore {
             }
             current = Some(database.clone());
         }
-        let wants = |database: &str| self.params.wants(database) && !token.skip.iter().any(|name| name == database);
         let mut statements = Statements::new(input, LONGEST_STATEMENT);
         let (mut executed, mut left_out) = (0_u64, 0_u64);
-        while let Some(statement) = statements.next()? {
+        loop {
+            let reading = statements.reading();
+            let Some(statement) = statements.next()? else { break };
             self.context.check_cancelled()?;
+            let wants = |database: &str| self.params.wants(database) && !token.skip.iter().any(|name| name == database);
             let wanted = match sql::effect(statement) {
                 Effect::Use(database) => {
                     let wanted = wants(&database);
@@ -466,7 +533,8 @@ impl MySqlRestore {
                 left_out = left_out.saturating_add(1);
                 continue;
             }
-            let outcome = self.wire.execute(statement);
+            let text = self.rewritten(statement, reading)?;
+            let outcome = self.wire.execute(&text);
             let mode = sets_mode(statement);
             if let Err(failure) = outcome {
                 let excerpt = excerpt(statement);
@@ -499,6 +567,34 @@ impl MySqlRestore {
         debug!(self.context, "{executed} statements executed, {left_out} left out");
         Ok(vec![Fact::new("statements", executed)])
     }
+
+    /// Executes a statement of a stream of ours. When an earlier run of this restore has made it, that is as good.
+    fn execute(&mut self, statement: &[u8], resumes: bool) -> Result<()> {
+        match patiently(&mut self.wire, &self.context, statement)? {
+            Err(failure) if resumes && failure.code().is_some_and(|code| IS_THERE.contains(&code)) => Ok(()),
+            outcome => outcome.map_err(|failure| failed(failure.into(), statement)),
+        }
+    }
+
+    /// The statement as it is executed here: definers and names of databases as the parameters say.
+    fn rewritten<'a>(&self, statement: &'a [u8], reading: Reading) -> Result<Cow<'a, [u8]>> {
+        if !self.params.skip_definer {
+            return self.renamed(statement, reading);
+        }
+        match rewrite::without_definer(statement, reading) {
+            Cow::Borrowed(statement) => self.renamed(statement, reading),
+            Cow::Owned(statement) => Ok(Cow::Owned(self.renamed(&statement, reading)?.into_owned())),
+        }
+    }
+
+    fn renamed<'a>(&self, statement: &'a [u8], reading: Reading) -> Result<Cow<'a, [u8]>> {
+        self.params.renames.apply(statement, reading).map_err(|why| {
+            Error::unsupported(format!(
+                "the database cannot be renamed here: {why}. Restore it under its own name, or take this out of the source: {}",
+                excerpt(statement)
+            ))
+        })
+    }
 }
 
 fn no_accounts(failure: &Failure) -> Error {
@@ -508,92 +604,8 @@ fn no_accounts(failure: &Failure) -> Error {
     Error { message: format!("{}; {hint}", error.message), ..error }
 }
 
-fn exists(database: &str) -> Error {
-    Error::invalid(format!(
-        "database {} is there and not empty; nothing was changed. Drop it, or say what to do: `existing: drop` replaces it, \
-         `existing: skip` leaves it as it is",
-        quote(database)
-    ))
-}
-
-/// A view, not yet made.
-#[derive(Debug)]
-struct View {
-    database: String,
-    name: String,
-    /// From `USE` to `CREATE VIEW`.
-    statements: Vec<Vec<u8>>,
-}
-
-impl View {
-    fn title(&self) -> String {
-        format!("view {}.{}", quote(&self.database), quote(&self.name))
-    }
-}
-
-/// A setting of the session.
-struct Setting {
-    assignment: &'static str,
-    /// Whether the restore cannot do without it: others are unknown to some servers, or need a privilege.
-    needed: bool,
-}
-
-/// What streams of ours are applied under.
-fn settings(wire: &Wire) -> Vec<Setting> {
-    let needed = |assignment| Setting { assignment, needed: true };
-    let wished = |assignment| Setting { assignment, needed: false };
-    let mut settings = vec![
-        needed("sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', time_zone = '+00:00', autocommit = 1"),
-        needed("foreign_key_checks = 0, unique_checks = 0"),
-        // How many warnings can be looked at. MySQL wants a privilege for it; more than can be seen are then an error.
-        wished("max_error_count = 65535"),
-    ];
-    if !wire.server().is_mariadb() {
-        settings.extend([
-            wished("sql_require_primary_key = 0"),
-            wished("sql_generate_invisible_primary_key = 0"),
-            wished("show_gipk_in_create_table_and_information_schema = 1"),
-            wished("restrict_fk_on_non_standard_key = 0"),
-            // Indexes are built in fewer passes; 1 MiB is the server's own choice.
-            wished("innodb_ddl_buffer_size = 67108864"),
-        ]);
-    }
-    settings
-}
-
-/// What every session of a restore needs: patience, and the binary log as the user wants it.
-fn set_up(wire: &mut Wire, params: &RestoreParams) -> Result<()> {
-    wire.execute(format!("SET NAMES {}", params.character_set))?;
-    // The repository may be slow to send what the server waits for, and sessions wait for one another.
-    wire.execute("SET SESSION net_read_timeout = 86400, net_write_timeout = 86400, wait_timeout = 604800")?;
-    if !params.log_bin {
-        wire.execute("SET SESSION sql_log_bin = 0").map_err(|failure| {
-            let denied = failure.is_denied();
-            let error = Error::from(failure).with_context("`logBin: false`");
-            if !denied {
-                return error;
-            }
-            let message = format!(
-                "{}; grant SESSION_VARIABLES_ADMIN (MariaDB: BINLOG ADMIN) or leave `logBin` out",
-                error.message
-            );
-            Error { message, ..error }
-        })?;
-    }
-    Ok(())
-}
-
-fn tolerate(outcome: Outcome<Done>, needed: bool) -> Result<()> {
-    match outcome {
-        // Unknown to this server, or in need of a privilege.
-        Err(failure) if !needed && (failure.code() == Some(1193) || failure.is_denied()) => Ok(()),
-        Err(failure) => Err(failure.into()),
-        Ok(_) => Ok(()),
-    }
-}
-
 /// Executes DDL beside other sessions that do the same: tables that refer to each other make the server give one of them up.
-fn patiently(wire: &mut Wire, context: &Context, statement: &[u8]) -> Result<()> {
+fn patiently(wire: &mut Wire, context: &Context, statement: &[u8]) -> Result<Outcome<()>> {
     let mut attempt = 1;
     loop {
         match wire.execute(statement) {
@@ -601,25 +613,20 @@ fn patiently(wire: &mut Wire, context: &Context, statement: &[u8]) -> Result<()>
                 context.check_cancelled()?;
                 attempt += 1;
             }
-            Err(failure) => {
-                let error = Error::from(failure);
-                let message = format!("{}; the statement: {}", error.message, excerpt(statement));
-                return Err(Error { message, ..error });
-            }
-            Ok(_) => return Ok(()),
+            outcome => return Ok(outcome.map(drop)),
         }
     }
+}
+
+fn failed(error: Error, statement: &[u8]) -> Error {
+    let message = format!("{}; the statement: {}", error.message, excerpt(statement));
+    Error { message, ..error }
 }
 
 /// Whether the statement may change `sql_mode`, on which it depends what a backslash means.
 fn sets_mode(statement: &[u8]) -> bool {
     sql::effect(statement) == Effect::Set
         && statement.windows(b"sql_mode".len()).any(|window| window.eq_ignore_ascii_case(b"sql_mode"))
-}
-
-fn backslash_escapes(wire: &mut Wire) -> Result<bool> {
-    let mode = wire.query_value("SELECT @@SESSION.sql_mode")?.unwrap_or_default();
-    Ok(!mode.split(',').any(|word| word == "NO_BACKSLASH_ESCAPES"))
 }
 
 /// The beginning of a statement. Statements that may hold a password show nothing but their first words.

@@ -7,6 +7,7 @@
 use coffer_addon_sdk::{Error, Reader, Result};
 use memchr::{memchr, memchr2};
 
+use crate::rewrite::Reading;
 use crate::sql;
 
 /// The longest `DELIMITER` line.
@@ -74,6 +75,11 @@ impl Statements {
     /// Whether a backslash in a string escapes the character behind it: not while the session's `sql_mode` has `NO_BACKSLASH_ESCAPES`.
     pub(crate) fn set_backslash_escapes(&mut self, on: bool) {
         self.splitter.backslash = on;
+    }
+
+    /// How the text of the next statement is to be read.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { backslash: self.splitter.backslash, wide: self.splitter.wide.is_some() }
     }
 
     /// Whether the text begins as the dumps of mysqldump and mariadb-dump do, but lacks their last line: it is cut off.

@@ -1,6 +1,7 @@
 //! What a statement of a dump is about, as far as a restore must know: read from its first words, nothing more.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A piece of SQL text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,14 +37,30 @@ impl Token<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens<'a> {
     rest: &'a [u8],
+    length: usize,
+    /// Whether a backslash in a string escapes what follows it.
+    backslash: bool,
 }
 
 /// The tokens of `sql`.
 pub(crate) fn tokens(sql: &[u8]) -> Tokens<'_> {
-    Tokens { rest: sql }
+    Tokens { rest: sql, length: sql.len(), backslash: true }
 }
 
 impl<'a> Tokens<'a> {
+    /// The same, where `sql_mode` says what a backslash means.
+    pub(crate) fn with_backslash(self, backslash: bool) -> Self {
+        Self { backslash, ..self }
+    }
+
+    /// The next token, and where it stands.
+    pub(crate) fn next_span(&mut self) -> Option<(Range<usize>, Token<'a>)> {
+        self.skip();
+        let start = self.length - self.rest.len();
+        let token = self.next()?;
+        Some((start..self.length - self.rest.len(), token))
+    }
+
     fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at_checked(count).unwrap_or((self.rest, &[]));
         self.rest = rest;
@@ -89,7 +106,7 @@ impl<'a> Tokens<'a> {
         let mut end = 0;
         loop {
             match self.rest.get(end..) {
-                Some([b'\\', ..]) if quote != b'`' => end += 2,
+                Some([b'\\', ..]) if quote != b'`' && self.backslash => end += 2,
                 Some([first, second, ..]) if *first == quote && *second == quote => end += 2,
                 Some([first, ..]) if *first == quote => break,
                 Some([_, ..]) => end += 1,
@@ -189,6 +206,34 @@ pub(crate) fn created_view(sql: &[u8]) -> Option<String> {
     tokens.next()?.name()
 }
 
+/// The table that the trigger is of which `sql` creates, without a database in front of it.
+pub(crate) fn trigger_table(sql: &[u8]) -> Option<String> {
+    let mut tokens = tokens(sql);
+    if !tokens.next()?.is("create") {
+        return None;
+    }
+    let mut tokens = tokens.skip_while(|token| !token.is("trigger"));
+    tokens.next()?;
+    // Its own name may be any word.
+    let mut tokens = tokens.skip_while(|token| !token.is("before") && !token.is("after"));
+    tokens.next()?;
+    let mut tokens = tokens.skip_while(|token| !token.is("on"));
+    tokens.next()?;
+    let first = tokens.next()?;
+    match tokens.next() {
+        Some(Token::Word(b".")) => tokens.next()?.name(),
+        Some(Token::Word([b'.', name @ ..])) => Some(String::from_utf8_lossy(name).into_owned()),
+        next => match (first, next) {
+            (Token::Word([_, .., b'.']), Some(next)) => next.name(),
+            (Token::Word(word), _) => {
+                let name = word.rsplit(|byte| *byte == b'.').next().unwrap_or(word);
+                Some(String::from_utf8_lossy(name).into_owned())
+            }
+            (first, _) => first.name(),
+        },
+    }
+}
+
 /// The character set that `sql` gives to the text of the client from here on; empty when it is kept in a variable.
 pub(crate) fn sets_client_charset(sql: &[u8]) -> Option<&[u8]> {
     // Such statements are short; rows are not looked through.
@@ -265,6 +310,38 @@ mod tests {
         ] {
             assert_eq!(created_view(sql.as_bytes()).as_deref(), expected, "{sql}");
         }
+    }
+
+    #[test]
+    fn triggers() {
+        for (sql, expected) in [
+            ("CREATE DEFINER=`r`@`%` TRIGGER `t` BEFORE INSERT ON `a``b` FOR EACH ROW SET @x = 1", Some("a`b")),
+            ("create trigger d.t after update on d.orders for each row begin end", Some("orders")),
+            ("CREATE TRIGGER `d`.`t` AFTER DELETE ON `d`.`orders` FOR EACH ROW BEGIN END", Some("orders")),
+            ("CREATE TRIGGER `on` AFTER DELETE ON `d`.orders FOR EACH ROW BEGIN END", Some("orders")),
+            ("CREATE TRIGGER `on` AFTER DELETE ON d.`orders` FOR EACH ROW BEGIN END", Some("orders")),
+            (
+                "/*!50003 CREATE*/ /*!50017 DEFINER=`r`@`%`*/ /*!50003 TRIGGER t BEFORE INSERT ON t FOR EACH ROW BEGIN END */",
+                Some("t"),
+            ),
+            ("CREATE VIEW v AS SELECT 1", None),
+            ("SET x = 'TRIGGER t BEFORE INSERT ON t'", None),
+        ] {
+            assert_eq!(trigger_table(sql.as_bytes()).as_deref(), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn spans() {
+        let sql = b"SELECT /* x */ `a``b`.c, 'it\\'s' ";
+        let mut tokens = tokens(sql);
+        let mut texts = Vec::new();
+        while let Some((span, _)) = tokens.next_span() {
+            texts.push(std::str::from_utf8(&sql[span]).unwrap());
+        }
+        assert_eq!(texts, ["SELECT", "`a``b`", ".c", ",", "'it\\'s'"]);
+        let plain: Vec<Token<'_>> = super::tokens(b"'a\\' b").with_backslash(false).collect();
+        assert_eq!(plain, [Token::Text(b"a\\"), Token::Word(b"b")]);
     }
 
     #[test]

@@ -13,11 +13,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use coffer_addon_sdk::{ErrorKind, Fact, Result};
+use coffer_addon_mysql::MySqlRestore;
+use coffer_addon_sdk::native::{NativeRun, tcp_target};
+use coffer_addon_sdk::{Entry, ErrorKind, Fact, Restore as _, Result};
 use coffer_test_support::data;
 use coffer_test_support::fingerprint::{differences, fingerprint};
 use coffer_test_support::mysql::{Flavor, MysqlServer};
-use common::{Dump, LOGIN, backup, backup_as, restore_as, start};
+use common::{Dump, LOGIN, backup, backup_as, restore_as, restore_up_to, start};
 
 const ODD: &str = r#"
 CREATE DATABASE `odd/na.me ``ü` DEFAULT CHARACTER SET latin1;
@@ -85,6 +87,13 @@ fn restore(
     dump: &Dump,
 ) -> Result<Vec<(String, Vec<Fact>)>> {
     restore_as(server, LOGIN, workers, parameters, dump)
+}
+
+/// The same backup as a snapshot of this id.
+fn snapshot(dump: &Dump, id: &str) -> Dump {
+    let mut named = Dump { plan: dump.plan.clone(), streams: dump.streams.clone() };
+    named.plan.facts.push(Fact::new("snapshot", id));
+    named
 }
 
 /// A snapshot made by `mysqldump … | restic backup --stdin --stdin-filename dumpfile.sql`.
@@ -422,5 +431,319 @@ fn an_empty_database_gets_the_character_set_of_the_backup() {
         restore(&server, 1, &[], &dump).unwrap();
         let differences = differences(&before, &fingerprint(&server, "a`b").unwrap());
         assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+}
+
+/// A little of everything that a restore makes in stages.
+fn staged(large: usize) -> String {
+    format!(
+        "CREATE DATABASE d; USE d; CREATE TABLE a (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, e ENUM('x','y'), KEY e (e)) AUTO_INCREMENT=90; INSERT INTO a VALUES
+         (1,'x'),(5,'y'); CREATE TABLE flat (id INT PRIMARY KEY, a INT, KEY a (a)) ENGINE=MyISAM; INSERT INTO flat VALUES (1,1),(2,2);
+         CREATE TABLE no_rows (id INT PRIMARY KEY); CREATE TABLE large (id INT NOT NULL PRIMARY KEY, a INT, pad LONGTEXT, UNIQUE KEY a (a), KEY both_of (a, id),
+         CONSTRAINT to_a FOREIGN KEY (a) REFERENCES a (id)); SET foreign_key_checks = 0; INSERT INTO large VALUES (1, 7, REPEAT('x', {large})), (2, 8, 'y');
+         CREATE VIEW v AS SELECT id FROM a; CREATE VIEW w AS SELECT id FROM v; CREATE PROCEDURE p() SELECT 1; CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1;
+         CREATE TRIGGER tr BEFORE INSERT ON a FOR EACH ROW SET NEW.e = NEW.e; CREATE TRIGGER tr2 BEFORE INSERT ON a FOR EACH ROW SET NEW.e = NEW.e;
+         CREATE TRIGGER of_flat BEFORE INSERT ON flat FOR EACH ROW SET NEW.a = 3; CREATE EVENT e ON SCHEDULE EVERY 1 YEAR DO SELECT 1;"
+    )
+}
+
+const MARK: &str = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'coffer_restore_progress'";
+
+fn a_retry_goes_on_after_any_item(flavor: Flavor, infile: &str) {
+    let server = start(flavor, &[infile, "--log-bin-trust-function-creators=ON"]);
+    server.exec(&staged(5 << 20)).unwrap();
+    let before = fingerprint(&server, "d").unwrap();
+    let dump = backup(&server, 1, &[("databases", "d")]).unwrap();
+    let (one, two) = (snapshot(&dump, "one"), snapshot(&dump, "two"));
+    let mut items = 0;
+    loop {
+        server.exec("DROP DATABASE d").unwrap();
+        let (said, ended) = restore_up_to(&server, LOGIN, 2, &[], &one, items).unwrap();
+        if ended {
+            assert!(items > 12, "too few items to prove anything: {said:?}");
+            break;
+        }
+        if items > 0 {
+            assert_eq!(server.value(MARK).unwrap(), "1", "after {items} items");
+            refused(restore(&server, 1, &[], &two), ErrorKind::Invalid, "is half restored");
+            refused(restore(&server, 1, &[("existing", "skip")], &two), ErrorKind::Invalid, "of snapshot one");
+            // Rows in a table without transactions that nobody has counted.
+            if server.query("SELECT * FROM d.flat").is_ok_and(|rows| rows.is_empty()) {
+                server.exec("INSERT INTO d.flat VALUES (2, 77)").unwrap();
+            }
+            // A backup of a database that is half restored has what is in it, but not the note.
+            let half = backup(&server, 1, &[("databases", "d")]).unwrap();
+            assert!(!half.streams.keys().any(|path| path.contains("coffer_restore")));
+        }
+        // Another one may die as well.
+        restore_up_to(&server, LOGIN, 1, &[], &one, 1).unwrap();
+        restore(&server, 2, &[], &one).unwrap_or_else(|error| panic!("after {items} items: {error}"));
+        let differences = differences(&before, &fingerprint(&server, "d").unwrap());
+        assert!(differences.is_empty(), "after {items} items ({:?}):\n{}", said.last(), differences.join("\n"));
+        assert_eq!(server.value(MARK).unwrap(), "0", "after {items} items");
+        items += 1;
+    }
+    refused(restore(&server, 1, &[], &one), ErrorKind::Invalid, "is there and not empty; nothing was changed");
+}
+
+#[test]
+fn a_retry_goes_on_after_any_item_in_mysql() {
+    a_retry_goes_on_after_any_item(Flavor::MySql, "--local-infile=ON");
+}
+
+#[test]
+fn a_retry_goes_on_after_any_item_in_mysql_by_insert() {
+    a_retry_goes_on_after_any_item(Flavor::MySql, "--local-infile=OFF");
+}
+
+#[test]
+fn a_retry_goes_on_after_any_item_in_mariadb() {
+    a_retry_goes_on_after_any_item(Flavor::MariaDb, "--local-infile=ON");
+}
+
+#[test]
+fn a_retry_goes_on_in_the_middle_of_a_stream() {
+    for infile in ["--local-infile=ON", "--local-infile=OFF"] {
+        let server = start(Flavor::MySql, &[infile, "--max-allowed-packet=64M"]);
+        let mut sql = "CREATE DATABASE d; CREATE TABLE d.t (id INT NOT NULL PRIMARY KEY, pad LONGTEXT);\n".to_owned();
+        for row in 0..13 {
+            let _ = writeln!(sql, "INSERT INTO d.t VALUES ({row}, REPEAT('{row}', 7000000 / LENGTH('{row}')));");
+        }
+        server.exec(&sql).unwrap();
+        let before = fingerprint(&server, "d").unwrap();
+        let whole = snapshot(&backup(&server, 1, &[("databases", "d")]).unwrap(), "one");
+        server.exec("DROP DATABASE d").unwrap();
+        let mut torn = snapshot(&whole, "one");
+        let rows = &mut torn.streams.get_mut("databases/d/rows/t.tsv").unwrap().0;
+        rows.truncate(rows.len() - 1000);
+        refused(restore(&server, 1, &[], &torn), ErrorKind::Data, "ends in the middle of a row");
+        let kept = server.value("SELECT COUNT(*) FROM d.t").unwrap();
+        assert_eq!(kept, "10", "{infile}: what was committed stays");
+        assert_eq!(server.value("SELECT done FROM d.coffer_restore_progress WHERE of_table = 't'").unwrap(), kept);
+        restore(&server, 1, &[], &whole).unwrap();
+        let differences = differences(&before, &fingerprint(&server, "d").unwrap());
+        assert!(differences.is_empty(), "{infile} {}", differences.join("\n"));
+    }
+}
+
+#[test]
+fn two_restores_do_not_mix() {
+    let server = start(Flavor::MySql, &[]);
+    server.exec("CREATE DATABASE d; CREATE TABLE d.t (a INT)").unwrap();
+    let dump = snapshot(&backup(&server, 1, &[]).unwrap(), "one");
+    server.exec("DROP DATABASE d").unwrap();
+    let entries: Vec<Entry> =
+        dump.streams.keys().map(|path| Entry { path: path.clone(), size: None, facts: Vec::new() }).collect();
+    let run = NativeRun::new("logical-backup-restore");
+    let (user, password) = LOGIN;
+    let mut first =
+        MySqlRestore::open(run.context(), tcp_target((server.host(), server.port()), user, password)).unwrap();
+    first.plan(&entries, &dump.plan.facts).unwrap();
+    refused(restore(&server, 1, &[], &dump), ErrorKind::Unavailable, "another restore into database `d` is under way");
+    drop(first);
+    restore(&server, 1, &[], &dump).unwrap();
+}
+
+#[test]
+fn tables_are_chosen_one_by_one() {
+    for flavor in [Flavor::MySql, Flavor::MariaDb] {
+        let server = start(flavor, &["--local-infile=ON", "--log-bin-trust-function-creators=ON"]);
+        server.exec(&staged(5 << 20)).unwrap();
+        let before = fingerprint(&server, "d").unwrap();
+        let dump = snapshot(&backup(&server, 1, &[("databases", "d")]).unwrap(), "one");
+        let tables = [("tables", "d.a, d.la*, d.v")];
+        let with = |existing| [tables[0], ("existing", existing)];
+
+        // A table that is lost comes back into a database that has others.
+        server.exec("SET foreign_key_checks = 0; DROP TABLE d.a; DROP VIEW d.v").unwrap();
+        refused(
+            restore(&server, 1, &tables, &dump),
+            ErrorKind::Invalid,
+            "table `d`.`large` is there; nothing was changed",
+        );
+        restore(&server, 2, &with("skip"), &dump).unwrap();
+        assert_eq!(differences(&before, &fingerprint(&server, "d").unwrap()), Vec::<String>::new());
+
+        // Tables that are there are replaced, and no others; at any moment it may end and go on.
+        for items in 0.. {
+            server
+                .exec("DROP VIEW d.v; USE d; UPDATE a SET e = 'x'; DELETE FROM large; UPDATE flat SET a = 9")
+                .unwrap();
+            let (_, ended) = restore_up_to(&server, LOGIN, 1, &with("drop"), &dump, items).unwrap();
+            if !ended {
+                server.exec("DROP VIEW IF EXISTS d.v").unwrap();
+                restore(&server, 1, &with("drop"), &dump).unwrap();
+            }
+            let rows = server
+                .query("SELECT id, e FROM d.a ORDER BY id; SELECT COUNT(*) FROM d.large; SELECT DISTINCT a FROM d.flat")
+                .unwrap();
+            assert_eq!(rows.concat().join(" "), "1 x 5 y 2 9", "{items}");
+            assert_eq!(server.value(MARK).unwrap(), "0");
+            if ended {
+                break;
+            }
+        }
+
+        // What an earlier run made is ours; what somebody else made meanwhile is not.
+        server.exec("DROP DATABASE d; CREATE DATABASE d CHARACTER SET latin1; CREATE TABLE d.other (a INT)").unwrap();
+        let (said, ended) = restore_up_to(&server, LOGIN, 1, &tables, &dump, 1).unwrap();
+        assert!(!ended && said[0].0 == "databases/d/tables/a.sql");
+        refused(restore(&server, 1, &[("tables", "d.a")], &dump), ErrorKind::Invalid, "is half restored");
+        server.exec("CREATE TABLE d.large (b INT)").unwrap();
+        refused(restore(&server, 1, &tables, &dump), ErrorKind::Invalid, "table `d`.`large` is there");
+        server.exec("DROP TABLE d.large").unwrap();
+        restore(&server, 1, &tables, &dump).unwrap();
+        let names = server
+            .query("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd' ORDER BY 1")
+            .unwrap();
+        assert_eq!(names.concat(), ["a", "large", "other", "v"]);
+        let charset = "SELECT DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'd'";
+        assert_eq!(server.value(charset).unwrap(), "latin1", "the database itself is not restored");
+        let triggers = server
+            .query("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'd' ORDER BY 1")
+            .unwrap();
+        assert_eq!(triggers.concat(), ["tr", "tr2"]);
+        assert_eq!(
+            server.value("SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'd'").unwrap(),
+            "0"
+        );
+        let single = backup(&server, 1, &[("databases", "d"), ("format", "single")]).unwrap();
+        refused(restore(&server, 1, &tables, &single), ErrorKind::Invalid, "one text of SQL");
+    }
+}
+
+#[test]
+fn databases_get_other_names_and_views_other_owners() {
+    for (flavor, format) in [
+        (Flavor::MySql, "parallel"),
+        (Flavor::MySql, "single"),
+        (Flavor::MariaDb, "parallel"),
+        (Flavor::MariaDb, "single"),
+    ] {
+        let server = start(flavor, &["--local-infile=ON", "--log-bin-trust-function-creators=ON"]);
+        server
+            .exec(
+                "CREATE DATABASE shop; CREATE DATABASE other; USE shop; CREATE TABLE p (id INT PRIMARY KEY); INSERT INTO p VALUES (7);
+                 CREATE TABLE other.c (shop INT, CONSTRAINT f FOREIGN KEY (shop) REFERENCES shop.p (id)); INSERT INTO other.c VALUES (7);
+                 CREATE FUNCTION twice(x INT) RETURNS INT DETERMINISTIC RETURN x * (SELECT COUNT(*) + 1 FROM shop.p);
+                 CREATE VIEW v AS SELECT p.id, shop.twice(c.shop) AS shop FROM p JOIN other.c ON c.shop = p.id;
+                 CREATE PROCEDURE other.add_one(x INT) INSERT INTO shop . p VALUES (x); -- shop.p
+                 CREATE DEFINER=nobody@nowhere TRIGGER shop.t AFTER INSERT ON shop.p FOR EACH ROW INSERT INTO other.c VALUES (NEW.id);
+                 CREATE DEFINER=nobody@nowhere EVENT e ON SCHEDULE EVERY 1 YEAR DISABLE DO DELETE FROM shop.p;",
+            )
+            .unwrap();
+        let dump = snapshot(&backup(&server, 2, &[("databases", "shop,other"), ("format", format)]).unwrap(), "one");
+        let parameters = [("renameDatabase", "shop=new-shop"), ("skipDefiner", "true"), ("databases", "shop,other")];
+        refused(restore(&server, 1, &parameters, &dump), ErrorKind::Invalid, "database `other` is there");
+        refused(
+            restore(&server, 1, &[("renameDatabase", "shop=other")], &dump),
+            ErrorKind::Invalid,
+            "would both be restored as `other`",
+        );
+        refused(
+            restore(&server, 1, &[("renameDatabase", "shap=other")], &dump),
+            ErrorKind::Invalid,
+            "has no database \"shap\"",
+        );
+        // The old one must not be needed, nor be touched.
+        server
+            .exec("DROP DATABASE other; DROP DATABASE shop; CREATE DATABASE shop; CREATE TABLE shop.mine (a INT)")
+            .unwrap();
+        restore(&server, 2, &parameters, &dump).unwrap();
+        server.exec("DROP DATABASE shop").unwrap();
+        server.exec("CALL other.add_one(8)").unwrap();
+        let rows =
+            server.query("SELECT * FROM `new-shop`.v ORDER BY id; SELECT shop FROM other.c ORDER BY shop").unwrap();
+        assert_eq!(rows.concat(), ["7", "21", "8", "24", "7", "8"], "{flavor:?} {format}");
+        assert!(server.exec("INSERT INTO other.c VALUES (99)").is_err(), "the foreign key is at work");
+        let definers = server
+            .query(
+                "SELECT DISTINCT DEFINER FROM (SELECT DEFINER FROM information_schema.VIEWS WHERE TABLE_SCHEMA = 'new-shop' UNION ALL SELECT DEFINER FROM
+                 information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'new-shop' UNION ALL SELECT DEFINER FROM information_schema.EVENTS WHERE EVENT_SCHEMA =
+                 'new-shop' UNION ALL SELECT DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'new-shop') AS d",
+            )
+            .unwrap();
+        assert_eq!(definers.concat(), [format!("{}@%", LOGIN.0)]);
+    }
+}
+
+#[test]
+fn databases_may_change_names_with_each_other() {
+    let server = start(Flavor::MySql, &["--local-infile=ON"]);
+    for database in ["a", "b"] {
+        server
+            .exec(&format!(
+                "CREATE DATABASE {database}; USE {database}; CREATE TABLE p (id INT PRIMARY KEY); INSERT INTO p VALUES (1);
+                 CREATE TABLE t (id INT PRIMARY KEY, p INT, pad LONGTEXT, KEY p (p), CONSTRAINT f FOREIGN KEY (p) REFERENCES p (id));
+                 INSERT INTO t VALUES (1, 1, REPEAT('{database}', 5000000)); CREATE VIEW v AS SELECT LEFT(pad, 1) AS x FROM t;"
+            ))
+            .unwrap();
+    }
+    let before = ["a", "b"].map(|database| fingerprint(&server, database).unwrap());
+    let dump = snapshot(&backup(&server, 1, &[("databases", "a,b")]).unwrap(), "one");
+    server.exec("DROP DATABASE a; DROP DATABASE b").unwrap();
+    restore(&server, 1, &[("renameDatabase", "a=b,b=a")], &dump).unwrap();
+    assert_eq!(server.query("SELECT x FROM a.v; SELECT x FROM b.v").unwrap().concat(), ["b", "a"]);
+    for (before, database) in before.iter().zip(["b", "a"]) {
+        let mut after = fingerprint(&server, database).unwrap();
+        // Which say the database's name.
+        for own in ["DATABASE", "VIEW v"] {
+            after.insert(own.into(), before[own].clone());
+        }
+        assert_eq!(differences(before, &after), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_name_that_may_be_something_else_is_refused_before_anything_is_changed() {
+    let server = start(Flavor::MySql, &[]);
+    server
+        .exec("CREATE DATABASE shop; USE shop; CREATE TABLE p (id INT); CREATE PROCEDURE odd() SELECT shop.id FROM p AS shop")
+        .unwrap();
+    let dump = snapshot(&backup(&server, 1, &[]).unwrap(), "one");
+    refused(
+        restore(&server, 1, &[("renameDatabase", "shop=new")], &dump),
+        ErrorKind::Unsupported,
+        "in it \"shop\" is not only the database but also the name of something else",
+    );
+    assert!(server.exec("USE new").is_err(), "nothing was changed");
+    restore(&server, 1, &[("renameDatabase", "shop=new"), ("tables", "shop.p")], &dump).unwrap();
+}
+
+#[test]
+fn a_primary_key_of_the_servers_making_is_refused() {
+    let server = start(Flavor::MySql, &["--sql-generate-invisible-primary-key=ON"]);
+    server
+        .exec(
+            "SET sql_generate_invisible_primary_key = OFF; CREATE DATABASE d; CREATE TABLE d.t (a INT); CREATE TABLE d.u (a INT PRIMARY KEY);
+             CREATE USER r@'%' IDENTIFIED BY 'p'; GRANT ALL ON d.* TO r@'%';",
+        )
+        .unwrap();
+    let before = fingerprint(&server, "d").unwrap();
+    let dump = backup(&server, 1, &[]).unwrap();
+    server.exec("DROP DATABASE d").unwrap();
+    refused(restore_as(&server, ("r", "p"), 1, &[], &dump), ErrorKind::Denied, "sql_generate_invisible_primary_key");
+    server.exec("DROP DATABASE d; GRANT SESSION_VARIABLES_ADMIN ON *.* TO r@'%'").unwrap();
+    restore_as(&server, ("r", "p"), 1, &[], &dump).unwrap();
+    assert_eq!(differences(&before, &fingerprint(&server, "d").unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn rows_alone_go_into_tables_that_can_hold_them() {
+    for infile in ["--local-infile=ON", "--local-infile=OFF"] {
+        let server = start(Flavor::MySql, &[infile]);
+        server.exec("CREATE DATABASE d; USE d; CREATE TABLE t (a INT PRIMARY KEY, e ENUM('x','y')); INSERT INTO t VALUES (1,'x'),(2,'y')").unwrap();
+        let dump = snapshot(
+            &backup(&server, 1, &[("databases", "d"), ("args", "--no-create-info --no-create-db")]).unwrap(),
+            "one",
+        );
+        refused(restore(&server, 1, &[], &dump), ErrorKind::Invalid, "the table `d`.`t` has rows");
+        server.exec("USE d; DELETE FROM t; ALTER TABLE t MODIFY e ENUM('x')").unwrap();
+        refused(restore(&server, 1, &[], &dump), ErrorKind::Data, "would not keep the rows as they are");
+        assert_eq!(server.value("SELECT COUNT(*) FROM d.t").unwrap(), "0");
+        server.exec("ALTER TABLE d.t MODIFY e ENUM('y','x')").unwrap();
+        restore(&server, 1, &[], &dump).unwrap();
+        assert_eq!(server.query("SELECT a, e FROM d.t ORDER BY a").unwrap().concat(), ["1", "x", "2", "y"]);
+        assert_eq!(server.value(MARK).unwrap(), "0");
     }
 }

@@ -23,6 +23,9 @@ use crate::{Context, ExecutorError};
 /// The largest manifest that is read: some 200 bytes for each of a million streams.
 const MANIFEST_LIMIT: u64 = 512 << 20;
 
+/// The fact with which the addon is told the snapshot's id, so that it knows a retry from the restore of another one.
+const SNAPSHOT_FACT: &str = "snapshot";
+
 /// What a restore did.
 #[derive(Debug, Clone)]
 pub struct RestoreReport {
@@ -32,6 +35,10 @@ pub struct RestoreReport {
     pub snapshot_time: Timestamp,
     /// How many items were restored.
     pub items: usize,
+    /// How many of the snapshot's streams they read.
+    pub streams: usize,
+    /// How many streams the snapshot has.
+    pub streams_in_snapshot: usize,
     /// How many bytes they read.
     pub bytes: u64,
     /// Whether every byte was compared with a manifest; foreign snapshots have none.
@@ -81,11 +88,13 @@ fn run_restore(plan: &RestorePlan, context: &Context, run: &Cancel) -> Result<Re
             context.events.event(Event::Warning { message: &format!("the addon did not end in good order: {error}") });
         }
     }
-    let (items, bytes) = result?;
+    let Played { items, streams, bytes } = result?;
     Ok(RestoreReport {
         snapshot: source.info.id.clone(),
         snapshot_time: source.info.time,
         items,
+        streams,
+        streams_in_snapshot: source.entries.len(),
         bytes,
         verified: source.manifest.is_some(),
         start_time,
@@ -93,14 +102,21 @@ fn run_restore(plan: &RestorePlan, context: &Context, run: &Cancel) -> Result<Re
     })
 }
 
-/// Plans, runs every stage, finishes. Returns how many items there were and how many bytes they read.
+/// What was done of a plan.
+struct Played {
+    items: usize,
+    streams: usize,
+    bytes: u64,
+}
+
+/// Plans, runs every stage, finishes.
 fn play(
     addon: &str,
     source: &SourceSnapshot,
     crew: &mut [RestoreSession],
     stop: &Cancel,
     context: &Context,
-) -> Result<(usize, u64), ExecutorError> {
+) -> Result<Played, ExecutorError> {
     context.events.event(Event::Phase(Phase::Plan));
     let leader = |crew: &mut [RestoreSession],
                   act: &mut dyn FnMut(&mut RestoreSession) -> Result<(), ExecutorError>| {
@@ -131,7 +147,8 @@ fn play(
     }
     context.events.event(Event::Phase(Phase::Finish));
     leader(crew, &mut |session| session.finish().map_err(addon_failed("the restored database could not be finished")))?;
-    Ok((items, total.into_inner()))
+    let streams: BTreeSet<&str> = stages.iter().flat_map(|stage| &stage.items).map(|item| item.path.as_str()).collect();
+    Ok(Played { items, streams: streams.len(), bytes: total.into_inner() })
 }
 
 fn run_item(
@@ -234,8 +251,12 @@ impl SourceSnapshot {
         ExecutorError::Repository { repository: self.name.clone(), source }
     }
 
+    /// What the manifest says of the backup as a whole, and which snapshot it is.
     fn facts(&self) -> Vec<Fact> {
-        self.manifest.as_ref().map(|manifest| facts(&manifest.facts)).unwrap_or_default()
+        let mut facts = self.manifest.as_ref().map(|manifest| facts(&manifest.facts)).unwrap_or_default();
+        facts.retain(|fact| fact.name != SNAPSHOT_FACT);
+        facts.push(Fact { name: SNAPSHOT_FACT.to_owned(), value: self.info.id.clone() });
+        facts
     }
 
     fn expected(&self, path: &str) -> Option<Expected> {

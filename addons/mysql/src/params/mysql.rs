@@ -19,7 +19,7 @@ use Takes::{Maybe, Nothing, Value};
 const INTERACTIVE: &str = "a restore reads the snapshot and nothing else";
 const OUTPUT: &str = "a restore prints no result sets";
 const ERRORS: &str = "a restore that goes on after an error leaves a database that nobody can trust";
-const BACKUP: &str = "it is an option of the backup; the parameter `databases` chooses what is restored";
+const BACKUP: &str = "it is an option of the backup; the parameters `databases` and `tables` choose what is restored";
 
 const OWN: &[Spec<Meaning>] = &[
     maybe("one-database", Some('o'), M::OneDatabase),

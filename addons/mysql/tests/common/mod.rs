@@ -84,11 +84,23 @@ pub(crate) fn backup_as(
 /// Restores over so many sessions, as the host would; the items of a stage are handed out in turn. Returns what was said of each item.
 pub(crate) fn restore_as(
     server: &MysqlServer,
-    (user, password): (&str, &str),
+    login: (&str, &str),
     workers: u32,
     parameters: &[(&str, &str)],
     dump: &Dump,
 ) -> Result<Vec<(String, Vec<Fact>)>> {
+    restore_up_to(server, login, workers, parameters, dump, usize::MAX).map(|(said, _)| said)
+}
+
+/// The same, but dies after so many items, and leaves its sessions as a killed process does. Says whether it came to its end.
+pub(crate) fn restore_up_to(
+    server: &MysqlServer,
+    (user, password): (&str, &str),
+    workers: u32,
+    parameters: &[(&str, &str)],
+    dump: &Dump,
+    items: usize,
+) -> Result<(Vec<(String, Vec<Fact>)>, bool)> {
     let address = (server.host(), server.port());
     let run = parameters
         .iter()
@@ -109,13 +121,16 @@ pub(crate) fn restore_as(
     let mut said = Vec::new();
     for stage in sessions[0].plan(&entries, &dump.plan.facts)? {
         for (index, item) in stage.items.iter().enumerate() {
+            if said.len() == items {
+                return Ok((said, false));
+            }
             let input = native::reader(Cursor::new(dump.streams[&item.path].0.clone()));
             said.push((item.path.clone(), sessions[index % count].run(item, input)?));
         }
     }
     sessions[0].finish()?;
     sessions.iter_mut().try_for_each(MySqlRestore::close)?;
-    Ok(said)
+    Ok((said, true))
 }
 
 /// Runs a script of the folder with the stock client.

@@ -58,14 +58,19 @@ pub(crate) fn run(args: &Restore, app: &App) -> Outcome {
         || {
             json!({
                 "message_type": "summary", "command": "restore", "snapshot_id": report.snapshot,
-                "snapshot_time": report.snapshot_time, "items": report.items, "bytes": report.bytes,
+                "snapshot_time": report.snapshot_time, "items": report.items, "streams": report.streams,
+                "streams_in_snapshot": report.streams_in_snapshot, "bytes": report.bytes,
                 "verified": report.verified, "start_time": report.start_time, "end_time": report.end_time,
                 "seconds": seconds,
             })
         },
         || {
-            let proof =
-                if report.verified { "every stream as its manifest says" } else { "no manifest to compare with" };
+            let proof = match (report.verified, report.streams, report.streams_in_snapshot) {
+                (false, ..) => "no manifest to compare with".to_owned(),
+                (true, 0, _) => "nothing was left to restore".to_owned(),
+                // What only helps to restore by hand is never read.
+                (true, some, all) => format!("{some} of its {all} streams, each as the manifest says"),
+            };
             format!(
                 "restored snapshot {} into {} {}: {}, {} in {seconds:.1} s ({}), {proof}",
                 report.snapshot.get(..8).unwrap_or(&report.snapshot),
