@@ -4,7 +4,7 @@
 //! after 8 MiB. The fingerprint is a remainder over GF(2) by a polynomial that every repository has its own of.
 //!
 //! The fingerprint of a place depends on 64 bytes alone, so it can be computed anywhere. Rolled along the bytes it is one long chain of
-//! dependent instructions; rolled at four places at once, the processor works on four chains: 0.6 instead of 2.6 ns a byte.
+//! dependent instructions; rolled at four places at once, the processor works on four chains: about 0.9 instead of 2.9 ns a byte.
 
 use std::io::{self, Read};
 
@@ -74,19 +74,19 @@ impl Rabin {
     /// Looks at all places of one block of `WINDOW + LANES * STRETCH` bytes.
     fn find_in_block(&self, block: &[u8]) -> Option<usize> {
         let lane = |number: usize| block.get(number * STRETCH..number * STRETCH + WINDOW + STRETCH);
-        let (Some(a), Some(b), Some(c), Some(d)) = (lane(0), lane(1), lane(2), lane(3)) else { return None };
-        let mut prints = [self.print(a), self.print(b), self.print(c), self.print(d)];
+        let (Some(one), Some(two), Some(three), Some(four)) = (lane(0), lane(1), lane(2), lane(3)) else { return None };
+        let mut prints = [self.print(one), self.print(two), self.print(three), self.print(four)];
         // Whether a lane has met a cut: the lowest value of the bits that must be zero.
         let mut lowest = prints.map(|print| print & MASK);
-        let first = pairs(a).zip(pairs(b));
-        let second = pairs(c).zip(pairs(d));
-        for (((a_in, a_out), (b_in, b_out)), ((c_in, c_out), (d_in, d_out))) in first.zip(second) {
+        let first = pairs(one).zip(pairs(two));
+        let second = pairs(three).zip(pairs(four));
+        for ((one, two), (three, four)) in first.zip(second) {
             let [a, b, c, d] = prints;
             prints = [
-                self.roll(a, *a_in, *a_out),
-                self.roll(b, *b_in, *b_out),
-                self.roll(c, *c_in, *c_out),
-                self.roll(d, *d_in, *d_out),
+                self.roll(a, *one.0, *one.1),
+                self.roll(b, *two.0, *two.1),
+                self.roll(c, *three.0, *three.1),
+                self.roll(d, *four.0, *four.1),
             ];
             for (lowest, print) in lowest.iter_mut().zip(prints) {
                 *lowest = (*lowest).min(print & MASK);
