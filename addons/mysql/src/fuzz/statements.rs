@@ -27,6 +27,11 @@ pub fn statements(text: &[u8]) {
     let reference = reference::split(text);
     assert!(whole == reference, "the reference splits it otherwise: {whole:?} and {reference:?}");
 
+    // A DELIMITER line is in memory as a whole, as a statement is; it has a limit of its own, far below any real one.
+    let delimiter_line = |line: &[u8]| line.len() > LIMIT / 2 && has(line, b"delimiter");
+    if text.split(|byte| *byte == b'\n').any(delimiter_line) {
+        return;
+    }
     let limited = split(text, Pieces::Seeded(seed), LIMIT);
     assert!(whole.all.starts_with(&limited.all), "the limit changes statements: {whole:?} and {limited:?}");
     if limited.end != whole.end {
@@ -51,8 +56,12 @@ pub(super) struct Split {
 
 /// What a restore makes of a statement: whether strings have escapes from here on.
 pub(super) fn escapes(statement: &[u8], before: bool) -> bool {
-    let has = |word: &[u8]| statement.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
-    if sql::effect(statement) == sql::Effect::Set && has(b"sql_mode") { !has(b"NO_BACKSLASH_ESCAPES") } else { before }
+    let sets_mode = sql::effect(statement) == sql::Effect::Set && has(statement, b"sql_mode");
+    if sets_mode { !has(statement, b"NO_BACKSLASH_ESCAPES") } else { before }
+}
+
+fn has(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
 fn split(text: &[u8], pieces: Pieces, limit: usize) -> Split {
