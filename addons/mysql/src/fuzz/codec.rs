@@ -10,7 +10,7 @@ use super::server::{self, SELECT, Type};
 use super::values::{self, Row};
 use crate::inserts::{self, Style};
 use crate::layout::{Column, Transfer};
-use crate::load::{self, Table};
+use crate::load::{self, Counter, Table};
 use crate::rows as lines;
 use crate::splitter::Statements;
 
@@ -82,12 +82,13 @@ fn load(columns: &[Type], stream: &[u8], by_file: bool, pieces: Pieces) -> (coff
     let context = NativeRun::new("fuzz").context();
     let column =
         |column: &Type| (Column { name: "c".to_owned(), transfer: Transfer::of(column.name) }, column.name.to_owned());
-    let table = Table { database: "d", name: "t", columns: columns.iter().map(column).collect() };
+    let table = Table { database: "d", name: "t", columns: columns.iter().map(column).collect(), is_ours: true };
+    let mut counter = Counter::new("", false, false);
     let mut input = native::reader(std::io::Cursor::new(stream.to_vec()));
     let loaded = if by_file {
-        load::by_file(&mut wire, &context, &table, "rows.tsv", &mut input)
+        load::by_file(&mut wire, &context, &table, "rows.tsv", &mut input, &mut counter)
     } else {
-        load::by_insert(&mut wire, &context, &table, &mut input)
+        load::by_insert(&mut wire, &context, &table, &mut input, &mut counter)
     };
     let rows = taken.lock().unwrap().clone();
     (loaded, rows)
