@@ -11,6 +11,7 @@ cd "$REPOSITORY" # rust-toolchain.toml decides which compiler this is about
 command -v rustc >/dev/null || die "no rustc: install the Rust toolchain named in rust-toolchain.toml"
 SYSROOT=$(rustc --print sysroot)
 VERSION=$(rustc --version | cut -d' ' -f2)
+COMMIT=$(rustc -vV | sed -n 's/^commit-hash: //p')
 LIBDIR=$(rustc --print target-libdir --target $TARGET)
 
 present() {
@@ -25,7 +26,6 @@ present() {
 
 # Library source of this version, unpacked into $1/library.
 find_source() {
-	local tarball=$REPOSITORY/../shared/rust-library-$VERSION.tar.xz
 	local component=$SYSROOT/lib/rustlib/src/rust/library
 	if [ -n "${RUST_LIBRARY_SRC:-}" ]; then
 		SOURCE=$RUST_LIBRARY_SRC
@@ -37,10 +37,6 @@ find_source() {
 		else
 			die "RUST_LIBRARY_SRC=$RUST_LIBRARY_SRC is neither a folder nor a tarball"
 		fi
-	elif [ -f "$tarball" ]; then
-		SOURCE=$(basename "$tarball")
-		need xz xz-utils
-		tar -xf "$tarball" -C "$1"
 	elif [ -f "$component/sysroot/Cargo.toml" ]; then
 		SOURCE="the rust-src component"
 		cp -a "$component" "$1/library"
@@ -91,10 +87,18 @@ CARGO=$SYSROOT/bin/cargo
 build_std() (
 	cd "$BUILD/library/sysroot"
 	# The caller's settings are for its own crates, not for std.
-	unset CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS CARGO_INCREMENTAL RUSTUP_TOOLCHAIN
+	unset CARGO_BUILD_TARGET RUSTFLAGS CARGO_INCREMENTAL RUSTUP_TOOLCHAIN
 	for variable in $(compgen -v CARGO_PROFILE_) $(compgen -v CARGO_TARGET_); do unset "$variable"; done
 	export RUSTC=$SYSROOT/bin/rustc CARGO_TARGET_DIR=$BUILD/target RUSTC_BOOTSTRAP=1 __CARGO_DEFAULT_LIB_METADATA=wasm-from-source
-	export RUSTFLAGS="-Cembed-bitcode=yes -Zforce-unstable-if-unmarked -Cdebuginfo=0"
+	# Panics name their place: as the official std has it, not where it lay on this machine.
+	"$CARGO" fetch --locked --target $TARGET
+	local separator=$'\x1f' flags="-Cembed-bitcode=yes" dependencies
+	flags+="$separator-Zforce-unstable-if-unmarked$separator-Cdebuginfo=0"
+	flags+="$separator--remap-path-prefix=$BUILD/library=/rustc/$COMMIT/library"
+	for dependencies in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+		flags+="$separator--remap-path-prefix=$dependencies=/rust/deps"
+	done
+	export CARGO_ENCODED_RUSTFLAGS=$flags
 	"$CARGO" build --locked --release --target $TARGET --features panic-unwind,compiler-builtins-mem
 )
 quietly build_std
