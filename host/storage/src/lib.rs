@@ -19,7 +19,7 @@ mod runtime;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use coffer_api::cancel::Cancel;
 use coffer_api::plan::StorageConfig;
@@ -53,6 +53,10 @@ const UNLIMITED: usize = 1 << 20;
 pub struct Storage {
     operator: Operator,
     location: Arc<str>,
+    /// Like `location`, and with what that leaves out where two places have one name.
+    place: Arc<str>,
+    /// Whether it is a directory of this machine.
+    directory: bool,
     connections: usize,
 }
 
@@ -72,7 +76,10 @@ impl Storage {
     pub fn open_in(config: &StorageConfig, local: LocalRoot, environment: &Environment) -> Result<Self, StorageError> {
         let name = format!("{}/{}", config.namespace, config.name);
         let invalid = |problem: String| StorageError::configuration(&name, problem);
-        let opened = match config.spec.provider().map_err(|error| invalid(error.to_string()))? {
+        let provider = config.spec.provider().map_err(|error| invalid(error.to_string()))?;
+        let directory = matches!(provider, Provider::Local(_));
+        let account = if let Provider::Azure(spec) = &provider { spec.storage_account.clone() } else { None };
+        let opened = match provider {
             Provider::S3(spec) => provider::s3::open(config, spec, environment),
             Provider::Gcs(spec) => provider::gcs::open(config, spec, environment),
             Provider::Azure(spec) => provider::azure::open(config, spec, environment),
@@ -88,6 +95,7 @@ impl Storage {
         // The limit counts requests on the wire, not operations: a list that deletes as it goes needs two operations at once.
         let limit = ConcurrentLimitLayer::new(UNLIMITED).with_http_concurrent_limit(connections);
         let timeout = TimeoutLayer::new().with_timeout(TIMEOUT).with_io_timeout(IO_TIMEOUT);
+        let place = place(&opened.location, account.as_deref());
         let location: Arc<str> = opened.location.into();
         let retry = {
             let location = Arc::clone(&location);
@@ -96,7 +104,7 @@ impl Storage {
         };
         // Retries outermost: each attempt gets the whole time.
         let operator = opened.operator.layer(limit).layer(timeout).layer(retry);
-        Ok(Self { operator, location, connections })
+        Ok(Self { operator, location, place, directory, connections })
     }
 
     /// An empty storage in memory.
@@ -112,7 +120,8 @@ impl Storage {
     /// A storage over an operator made elsewhere, with that operator's layers and no others. `location` must show no
     /// credential.
     pub fn from_operator(operator: Operator, location: impl Into<String>) -> Self {
-        Self { operator, location: location.into().into(), connections: DEFAULT_CONNECTIONS }
+        let location: Arc<str> = location.into().into();
+        Self { operator, place: Arc::clone(&location), location, directory: false, connections: DEFAULT_CONNECTIONS }
     }
 
     /// The same storage with a further layer around it.
@@ -137,14 +146,45 @@ impl Storage {
         }
         Self {
             operator: self.operator.clone().layer(SubdirectoryLayer::new(&path)),
-            location: format!("{}/{path}", self.location.trim_end_matches('/')).into(),
+            location: below(&self.location, &path),
+            place: below(&self.place, &path),
+            directory: self.directory,
             connections: self.connections,
         }
+    }
+
+    /// Whether the other one is at the same place, as far as their names say: one bucket may have two.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.place == other.place
     }
 
     /// The operator, rooted here.
     pub fn operator(&self) -> &Operator {
         &self.operator
+    }
+
+    /// Removes the files of writes that ended in the middle, as when the process was killed, and that nobody touched for `age`. Returns how many.
+    /// Only directories have such files; nobody takes them for anything else.
+    pub async fn remove_unfinished(&self, age: Duration) -> opendal::Result<usize> {
+        if !self.directory {
+            return Ok(0);
+        }
+        let mut removed = 0;
+        for entry in self.operator.list_with("/").recursive(true).await? {
+            if !layers::is_temporary(entry.name()) {
+                continue;
+            }
+            let modified = match self.operator.stat(entry.path()).await {
+                Ok(metadata) => metadata.last_modified().map(SystemTime::from),
+                Err(error) if error.kind() == opendal::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            if modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|found| found >= age) {
+                self.operator.delete(entry.path()).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// The process-wide runtime that drives requests. Its `block_on` is for ordinary threads only.
@@ -168,6 +208,20 @@ impl Storage {
     }
 }
 
+/// A location, told apart from those of the same name: containers of two accounts, and the links to a directory.
+fn place(location: &str, account: Option<&str>) -> Arc<str> {
+    match account {
+        Some(account) => format!("{account} {}", location.trim_end_matches('/')).into(),
+        None => {
+            std::fs::canonicalize(location).map_or_else(|_| location.into(), |path| path.display().to_string()).into()
+        }
+    }
+}
+
+fn below(location: &str, path: &str) -> Arc<str> {
+    format!("{}/{path}", location.trim_end_matches('/')).into()
+}
+
 /// A line for the log. OpenDAL's own would show whole URLs.
 fn report_retry(location: &str, event: &RetryEvent<'_>) {
     let reason = StorageError::from_opendal(location, event.op.into_static(), event.err);
@@ -178,7 +232,7 @@ fn report_retry(location: &str, event: &RetryEvent<'_>) {
 mod tests {
     use super::*;
     use crate::runtime::block_on;
-    use coffer_api::storage::{LocalSpec, S3Spec, StorageBackendSpec};
+    use coffer_api::storage::{AzureSpec, LocalSpec, S3Spec, StorageBackendSpec};
 
     fn local(directory: &str, connections: Option<i64>) -> StorageConfig {
         let spec =
@@ -235,6 +289,53 @@ mod tests {
             let message = error.to_string();
             assert!(message.starts_with("BackupStorage demo/storage: ") && !message.contains("hunter2"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let storage = open(&local(root.path().to_str().unwrap(), None)).unwrap();
+        let repository = storage.subdirectory("repository");
+        block_on(repository.operator().write("data/ab/abcd", "x")).unwrap();
+        let left = root.path().join("repository/data/ab/.abcd.tmp-1-2");
+        std::fs::write(&left, "half").unwrap();
+        let hour = Duration::from_hours(1);
+        assert_eq!(block_on(repository.remove_unfinished(hour)).unwrap(), 0, "somebody may still write it");
+        let file = std::fs::File::options().write(true).open(&left).unwrap();
+        file.set_modified(SystemTime::now() - 2 * hour).unwrap();
+        assert_eq!(block_on(repository.remove_unfinished(hour)).unwrap(), 1);
+        assert!(!left.exists() && root.path().join("repository/data/ab/abcd").exists());
+        assert_eq!(block_on(storage.subdirectory("missing").remove_unfinished(hour)).unwrap(), 0);
+        assert_eq!(block_on(Storage::memory().remove_unfinished(Duration::ZERO)).unwrap(), 0);
+    }
+
+    #[test]
+    fn one_place_has_many_names() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("store")).unwrap();
+        std::os::unix::fs::symlink("store", root.path().join("link")).unwrap();
+        let at = |name: &str| open(&local(root.path().join(name).to_str().unwrap(), None)).unwrap();
+        let (store, link) = (at("store"), at("link"));
+        assert!(store.is_same_place(&link));
+        assert!(store.subdirectory("a/b").is_same_place(&link.subdirectory("/a").subdirectory("b/")));
+        assert!(!store.subdirectory("a").is_same_place(&store.subdirectory("b")));
+        let azure = |account: &str, prefix: &str| {
+            let spec = AzureSpec {
+                storage_account: Some(account.into()),
+                container: Some("backups".into()),
+                prefix: Some(prefix.into()),
+                ..AzureSpec::default()
+            };
+            let spec = StorageBackendSpec {
+                provider: Some("azure".into()),
+                azure: Some(spec),
+                ..StorageBackendSpec::default()
+            };
+            open(&StorageConfig { secret: [("AZURE_ACCOUNT_KEY", "aGk=")].into_iter().collect(), ..config(spec) })
+                .unwrap()
+        };
+        assert!(azure("one", "a").subdirectory("b").is_same_place(&azure("one", "").subdirectory("a/b")));
+        assert!(!azure("one", "a").is_same_place(&azure("two", "a")), "two accounts");
     }
 
     #[test]

@@ -105,6 +105,14 @@ fn temporary_name(path: &str) -> String {
     format!("{directory}{slash}.{name}.tmp-{}-{number}", process::id())
 }
 
+/// Whether a file of this name was given its name by `temporary_name`.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    let Some((written, numbers)) = name.rsplit_once(".tmp-") else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let numbered = numbers.split_once('-').is_some_and(|(process, number)| is_number(process) && is_number(number));
+    written.len() > 1 && written.starts_with('.') && numbered
+}
+
 /// Writes under the temporary name.
 pub(crate) struct Writer {
     inner: oio::Writer,
@@ -220,6 +228,17 @@ mod tests {
             dropped.abort().await.unwrap();
         });
         assert_eq!(names(&root.path().join("keys")), ["a"]);
+    }
+
+    #[test]
+    fn temporary_names_are_known_again() {
+        for path in ["config", "keys/0123", "data/.x/.tmp-1"] {
+            let temporary = temporary_name(path);
+            assert!(is_temporary(temporary.rsplit('/').next().unwrap()), "{temporary}");
+        }
+        for name in ["config", ".tmp-1-2", "a.tmp-1-2", ".a.tmp-1", ".a.tmp-1-", ".a.tmp-1-x", ".a.tmp--2", ".a"] {
+            assert!(!is_temporary(name), "{name}");
+        }
     }
 
     #[test]

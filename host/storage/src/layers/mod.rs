@@ -4,6 +4,6 @@ mod atomic;
 mod stop;
 mod subdirectory;
 
-pub(crate) use atomic::AtomicLayer;
+pub(crate) use atomic::{AtomicLayer, is_temporary};
 pub(crate) use stop::StopLayer;
 pub(crate) use subdirectory::SubdirectoryLayer;
