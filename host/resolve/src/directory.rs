@@ -1,6 +1,6 @@
 //! A directory of manifests as a [`Reader`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Directory {
 
     /// Reads several directories and files as one.
     pub fn read_all<P: AsRef<Path>>(paths: &[P]) -> Result<Self, ResolveError> {
-        let mut files = Vec::new();
+        let (mut seen, mut files) = (BTreeSet::new(), Vec::new());
         let unreadable = |path: &Path, error: &std::io::Error| {
             ResolveError::new(
                 ErrorKind::Unreadable,
@@ -71,7 +71,7 @@ impl Directory {
             let path = path.as_ref();
             let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
             if metadata.is_dir() {
-                collect(path, &mut files).map_err(|(path, error)| unreadable(&path, &error))?;
+                collect(path, &mut seen, &mut files).map_err(|(path, error)| unreadable(&path, &error))?;
             } else {
                 files.push(path.to_owned());
             }
@@ -267,8 +267,16 @@ pub(crate) fn qualified(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
-fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, std::io::Error)> {
+/// Collects the files of a directory and of those below it that were not `seen` before: links may lead in a circle.
+fn collect(
+    directory: &Path,
+    seen: &mut BTreeSet<PathBuf>,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), (PathBuf, std::io::Error)> {
     let failed = |error| (directory.to_owned(), error);
+    if !seen.insert(fs::canonicalize(directory).map_err(failed)?) {
+        return Ok(());
+    }
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         // Hidden entries are not the user's: editors' copies, `.git`, the `..data` of a mounted ConfigMap.
@@ -277,7 +285,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, s
         }
         let metadata = fs::metadata(&path).map_err(|error| (path.clone(), error))?;
         if metadata.is_dir() {
-            collect(&path, files)?;
+            collect(&path, seen, files)?;
         } else if path
             .extension()
             .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))

@@ -45,6 +45,17 @@ fn directories_are_read_with_all_below() {
 }
 
 #[test]
+fn links_may_lead_in_a_circle() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("a/b")).unwrap();
+    fs::write(root.path().join("a/b/one.yaml"), storage("one")).unwrap();
+    std::os::unix::fs::symlink(root.path(), root.path().join("a/b/up")).unwrap();
+    std::os::unix::fs::symlink("b", root.path().join("a/again")).unwrap();
+    let directory = Directory::read(root.path()).unwrap();
+    assert_eq!(list::<BackupStorage>(&directory, None).unwrap().len(), 1);
+}
+
+#[test]
 fn nothing_to_read_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     assert_message(Directory::read(root.path()), &["no manifests in"]);
