@@ -128,8 +128,8 @@ pub(crate) fn load(engine: &Engine, reference: &ComponentRef) -> Result<Componen
             Ok(engine.load(bytes, &name)?)
         }
         ComponentRef::File(path) => {
-            let bytes =
-                std::fs::read(path).map_err(|error| Failure::File(format!("cannot read {}", path.display()), error))?;
+            let bytes = coffer_sandbox::read_component(path)
+                .map_err(|error| Failure::File(format!("cannot read {}", path.display()), error))?;
             Ok(engine.load(&bytes, &name)?)
         }
     }

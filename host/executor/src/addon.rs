@@ -87,7 +87,7 @@ fn component_bytes<'a>(reference: &ComponentRef, context: &Context) -> Result<Co
         ComponentRef::Builtin(name) => {
             (context.builtins)(name).map(Cow::Borrowed).ok_or_else(|| ExecutorError::NoBuiltin { name: name.clone() })
         }
-        ComponentRef::File(path) => std::fs::read(path)
+        ComponentRef::File(path) => coffer_sandbox::read_component(path)
             .map(Cow::Owned)
             .map_err(|source| ExecutorError::ComponentFile { reference: reference.to_string(), source }),
     }

@@ -1,6 +1,8 @@
 //! The engine that compiles and runs components: one per process.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -86,6 +88,26 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Engine").field("cache", &self.inner.cache).finish_non_exhaustive()
     }
+}
+
+/// The bytes of a component in a file. Never more of them are read than a component may have.
+pub fn read_component(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    // One more than allowed tells that there are too many.
+    file.take(COMPONENT as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > COMPONENT {
+        let (found, most) = (metadata.len() >> 20, COMPONENT >> 20);
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has {found} MiB, a component may have {most}"),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Tells from the first bytes whether this is a component.

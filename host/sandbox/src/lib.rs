@@ -37,6 +37,6 @@ mod watch;
 pub use capability::Capability;
 pub use caps::validate_path;
 pub use component::{Component, SessionOptions};
-pub use engine::Engine;
+pub use engine::{Engine, read_component};
 pub use error::SandboxError;
 pub use session::{BackupSession, RestoreSession};
