@@ -109,6 +109,20 @@ fn damage_is_found_and_named() {
 }
 
 #[test]
+fn a_damaged_snapshot_is_named_beside_the_others() {
+    let site = Site::new();
+    let repository = site.repository();
+    let ids = TIMES.map(|time| back_up(&repository, time, time.as_bytes()));
+    fs::write(site.store().join("shop/repository/v1/daily/dump/snapshots").join(&ids[1]), "nothing").unwrap();
+    let ran = site.run(&["snapshots"]).code(3).says(&[&ids[0][..8], &ids[2][..8]]);
+    ran.complains(&[&format!("snapshot {} cannot be read", ids[1])]);
+    site.run(&["dump", "latest", "shop/orders.sql"]).code(1).complains(&[&ids[1], "choose a snapshot by its id"]);
+    assert_eq!(site.run(&["dump", &ids[2][..12], "shop/orders.sql"]).code(0).stdout, TIMES[2]);
+    site.run(&["check"]).code(1).complains(&[&ids[1]]);
+    site.run(&["forget", "--keep-last", "1"]).code(3).says(&["1 snapshot removed"]).complains(&[&ids[1]]);
+}
+
+#[test]
 fn keys_are_added_listed_changed_and_removed() {
     let site = Site::new();
     site.repository();

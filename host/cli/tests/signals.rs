@@ -5,6 +5,7 @@ mod common;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use coffer_api::cancel::Cancel;
 use coffer_repository::{CheckOptions, PruneOptions, Repository};
@@ -47,6 +48,38 @@ fn an_interrupted_backup_publishes_nothing() {
 #[test]
 fn a_terminated_backup_publishes_nothing() {
     interrupt_a_waiting_backup("TERM");
+}
+
+/// A storage that takes connections and never answers: no request fails before a minute is over, and then it is tried again.
+#[test]
+fn a_backup_is_interrupted_while_its_storage_hangs() {
+    let site = Site::new();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let s3 = format!(
+        "storage: {{provider: s3, s3: {{endpoint: \"http://127.0.0.1:{port}\", bucket: backups, region: us-east-1, secretName: s3-secret}}}}"
+    );
+    let local = site.text().lines().find(|line| line.contains("provider: local")).unwrap().trim().to_owned();
+    let secret = "\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s3-secret, namespace: demo}\n\
+                  stringData: {AWS_ACCESS_KEY_ID: me, AWS_SECRET_ACCESS_KEY: hunter2}\n";
+    site.write("demo.yaml", &(site.text().replace(&local, &s3) + secret));
+    let child = Command::new(env!("CARGO_BIN_EXE_coffer"))
+        .args(["backup", "-f"])
+        .arg(site.manifests())
+        .env("COFFER_CACHE_DIR", common::cache())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let connection = server.accept().unwrap();
+    let asked = Instant::now();
+    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("interrupted by SIGINT"), "{stderr}");
+    assert!(asked.elapsed() < Duration::from_secs(30), "it took {:?}", asked.elapsed());
+    drop(connection);
 }
 
 #[test]

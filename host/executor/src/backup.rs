@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::addon::{Addon, addon_failed};
 use crate::crew::{share_out, side_by_side};
-use crate::destinations::{Destinations, check_destinations, first_error};
+use crate::destinations::{Destinations, first_error};
 use crate::events::{Event, Phase};
 use crate::manifest::{AddonInfo, MANIFEST_PATH, MANIFEST_VERSION, Manifest, StreamInfo, TargetInfo};
 use crate::pipe::{ReceiptSlot, Sink};
@@ -64,18 +64,17 @@ pub fn backup(plan: &BackupPlan, context: &Context) -> Result<BackupReport, Exec
 
 fn run_backup(plan: &BackupPlan, context: &Context, run: &Cancel) -> Result<BackupReport, ExecutorError> {
     let addon = Addon::load(&plan.task, Direction::Backup, context)?;
-    check_destinations(&plan.destinations)?;
     // What the sandboxes watch: given when the run is stopped, or when one of them fails.
     let this = Run { plan, context, addon, stop: run.child(), start_time: Timestamp::now() };
 
     context.events.event(Event::Phase(Phase::Repositories));
-    let destinations = Destinations::open(&plan.destinations, context)?;
+    let destinations = Destinations::open(&plan.destinations, context, run)?;
 
     let mut crew = this.open_crew()?;
     let work = this.agree_and_plan(&mut crew)?;
     let (opened, mut outcomes) = destinations.make_missing()?;
     let (numbers, repositories): (Vec<usize>, Vec<Arc<Repository>>) = opened.into_iter().unzip();
-    let archive = Archive::start(repositories, this.request(&work.items))
+    let archive = Archive::start_unless(run, repositories, this.request(&work.items))
         .map_err(|source| this.repository_failed(&numbers, source))?;
 
     let control = archive.control();

@@ -10,6 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use coffer_api::cancel::Cancel;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustic_core::SnapshotOptions;
@@ -22,7 +23,7 @@ use crate::locks::LockGuard;
 use crate::pipe::{Pipe, StreamReceipt, StreamWriter};
 use crate::publish::{Published, publish};
 use crate::repository::Repository;
-use crate::store::Abort;
+use crate::store::{Abort, unless};
 use crate::tree;
 
 /// How long the threads may take to store what they have after a failure, before their storage calls are cut off.
@@ -168,6 +169,16 @@ impl Archive {
     ///
     /// A repository that cannot be locked takes no part and has its error in the outcome; when none can, that is the error here.
     pub fn start(repositories: Vec<Arc<Repository>>, request: BackupRequest) -> Result<Self, RepositoryError> {
+        Self::start_unless(&Cancel::new(), repositories, request)
+    }
+
+    /// Like [`Archive::start`], but gives up as soon as `cancel` is given, also while a storage does not answer. Once it has started, only
+    /// [`ArchiveControl::cancel`] ends it.
+    pub fn start_unless(
+        cancel: &Cancel,
+        repositories: Vec<Arc<Repository>>,
+        request: BackupRequest,
+    ) -> Result<Self, RepositoryError> {
         if repositories.is_empty() {
             return Err(RepositoryError::Invalid("a backup needs a repository".to_owned()));
         }
@@ -188,6 +199,7 @@ impl Archive {
             })
             .unzip();
         let control = ArchiveControl { job: Arc::clone(&job), backends: backends.into() };
+        let switches = aborts.clone();
         let mut archive = Self { control: control.clone(), workers: Vec::new() };
         let (locked, locks) = mpsc::channel::<()>();
         let places = repositories.into_iter().zip(control.backends.iter()).zip(aborts).enumerate();
@@ -210,7 +222,12 @@ impl Archive {
         }
         drop(locked);
         // Ends when every thread has dropped its sender.
-        let _: Result<(), _> = locks.recv();
+        let _: Result<(), _> = unless(cancel, &switches, || locks.recv());
+        if let Some(reason) = cancel.reason() {
+            let stopped = RepositoryError::Cancelled(reason);
+            job.pipe.fail(stopped.clone());
+            return Err(stopped);
+        }
         match job.pipe.failure() {
             Some(error) => Err(error),
             None => Ok(archive),
@@ -372,7 +389,8 @@ impl RepositoryWorker {
     }
 
     fn lock(&self, locked: mpsc::Sender<()>) -> Result<LockGuard, RepositoryError> {
-        let lock = self.repository.lock(false);
+        // In the archive's own store: what ends the archive ends the wait for the lock.
+        let lock = LockGuard::acquire(self.backend.store(), self.repository.key(), false);
         if let Err(error) = &lock {
             self.job.pipe.repository_failed(self.number, error.clone());
         }

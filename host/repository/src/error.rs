@@ -1,7 +1,10 @@
 //! What can go wrong with a repository, in words for the user.
 
+use std::error::Error as _;
+
 use coffer_storage::StorageError;
 use jiff::Timestamp;
+use rustic_core::RusticError;
 
 use crate::locks::LockInfo;
 
@@ -124,17 +127,34 @@ impl RepositoryError {
     }
 
     /// An error of the engine that has no cause recorded by our own backend.
-    pub(crate) fn engine(location: &str, error: &rustic_core::RusticError) -> Self {
-        let mut message = error.display_log();
-        if let Some(rest) = message.strip_prefix("Error: ") {
-            message = rest.to_owned();
+    pub(crate) fn engine(location: &str, error: &RusticError) -> Self {
+        let mut parts = vec![words(error)];
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let engine =
+                inner.downcast_ref::<RusticError>().or_else(|| inner.downcast_ref::<Box<_>>().map(Box::as_ref));
+            parts.push(engine.map_or_else(|| one_line(&inner.to_string()), words));
+            cause = inner.source();
         }
-        Self::Engine { location: location.to_owned(), message }
+        // A box tells its content once more.
+        parts.dedup();
+        Self::Engine { location: location.to_owned(), message: parts.join(": ") }
     }
 
     pub(crate) fn damaged(location: &str, what: impl Into<String>) -> Self {
         Self::Damaged { location: location.to_owned(), what: what.into() }
     }
+}
+
+/// What the engine says of one error, without its causes, which it would show with all their fields, and without its classification.
+fn words(error: &RusticError) -> String {
+    let log = error.display_log();
+    let said = log.split(" (kind: related to ").next().unwrap_or(&log);
+    one_line(said.strip_prefix("Error: ").unwrap_or(said))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How long ago, in words: "3 min", "2 h".
@@ -150,7 +170,22 @@ pub(crate) fn age_in_words(since: Timestamp, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustic_core::ErrorKind;
+
     use super::*;
+
+    #[test]
+    fn what_the_engine_says_is_one_line() {
+        let inner = RusticError::new(ErrorKind::Cryptography, "the bytes of {what} make\nno sense")
+            .attach_context("what", "it");
+        let io = std::io::Error::other("the disk\n is gone");
+        let error = RusticError::with_source(ErrorKind::Repository, "tree {id} is not there", inner.attach_source(io));
+        let message = RepositoryError::engine("here", &error.attach_context("id", "12")).to_string();
+        assert_eq!(
+            message,
+            "the repository engine failed at here: tree 12 is not there: the bytes of it make no sense: the disk is gone"
+        );
+    }
 
     #[test]
     fn ages_read_naturally() {

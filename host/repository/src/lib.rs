@@ -35,5 +35,5 @@ pub use pipe::{StreamReceipt, StreamWriter};
 pub use publish::Published;
 pub use read::StreamReader;
 pub use repository::{InitOptions, Repository};
-pub use snapshots::{Entry, EntryKind, Snapshot, SnapshotChoice, Summary};
+pub use snapshots::{DamagedSnapshot, Entry, EntryKind, Listing, Snapshot, SnapshotChoice, Summary};
 pub use upkeep::{CheckOptions, CheckReport, KEEP_MARKED, PruneOptions, PruneReport};

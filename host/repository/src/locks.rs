@@ -201,6 +201,7 @@ pub(crate) fn unlock(store: &Store, key: &RepositoryKey, which: Unlock) -> Resul
     }
 }
 
+/// Writes a lock file and returns its id. One whose write failed may have arrived all the same, and is removed.
 fn write(store: &Store, key: &RepositoryKey, exclusive: bool) -> Result<String, RepositoryError> {
     let location = store.location();
     let json = serde_json::to_vec(&LockFile::ours(exclusive))
@@ -209,8 +210,23 @@ fn write(store: &Store, key: &RepositoryKey, exclusive: bool) -> Result<String, 
         .encrypt(&json)
         .map_err(|error| RepositoryError::damaged(location, format!("a lock cannot be encrypted: {error}")))?;
     let id = hex::encode(sha256(&content));
-    store.write(&format!("{FOLDER}{id}"), content.into()).map_err(|error| store.error("write a lock", &error))?;
+    store.write(&format!("{FOLDER}{id}"), content.into()).map_err(|error| {
+        take_back(store, &id);
+        store.error("write a lock", &error)
+    })?;
     Ok(id)
+}
+
+/// Removes a lock file also when `store` was told to give up, but does not wait for long.
+fn take_back(store: &Store, id: &str) {
+    let (store, abort) = store.abortable();
+    Storage::runtime().spawn(async move {
+        tokio::time::sleep(REMOVE_WITHIN).await;
+        abort.throw();
+    });
+    if let Err(error) = remove(&store, id) {
+        tracing::warn!(%error, "a lock file stays behind; it is stale in half an hour, and `coffer unlock` removes it then");
+    }
 }
 
 fn remove(store: &Store, id: &str) -> Result<(), RepositoryError> {
@@ -247,10 +263,7 @@ fn acquire(store: &Store, key: &RepositoryKey, exclusive: bool) -> Result<String
         .pause(SETTLE)
         .map_err(|error| store.error("wait for the lock", &error))
         .and_then(|()| refuse_if_locked(store, key, exclusive, Some(&id)));
-    if let Err(error) = checked {
-        remove(store, &id)?;
-        return Err(error);
-    }
+    checked.inspect_err(|_| take_back(store, &id))?;
     Ok(id)
 }
 
@@ -377,14 +390,7 @@ impl Drop for LockGuard {
             tracing::warn!("the thread that refreshes the lock panicked");
         }
         let id = self.shared.state().id.clone();
-        let (store, abort) = self.shared.store.abortable();
-        Storage::runtime().spawn(async move {
-            tokio::time::sleep(REMOVE_WITHIN).await;
-            abort.throw();
-        });
-        if let Err(error) = remove(&store, &id) {
-            tracing::warn!(%error, "a lock file stays behind; it is stale in half an hour, and `coffer unlock` removes it then");
-        }
+        take_back(&self.shared.store, &id);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use coffer_api::cancel::Cancel;
 use coffer_storage::{Storage, StorageErrorKind};
 use opendal::ErrorKind;
 use rustic_core::repofile::KeyFile;
@@ -19,7 +20,7 @@ use crate::chunker::Rabin;
 use crate::crypto::RepositoryKey;
 use crate::error::RepositoryError;
 use crate::locks::{self, LockGuard, LockInfo, Unlock};
-use crate::store::Store;
+use crate::store::{Store, unless};
 
 /// zstd level of new repositories: a quarter less processor time than restic's default for 3 % more bytes.
 const COMPRESSION: i32 = 1;
@@ -155,12 +156,29 @@ impl Repository {
 
     /// Opens a repository.
     pub fn open(storage: &Storage, password: &SecretString) -> Result<Self, RepositoryError> {
-        if !Self::exists(storage)? {
-            return Err(RepositoryError::NotFound { location: storage.location().to_owned() });
+        Self::open_in(&Store::new(storage), password)?
+            .ok_or_else(|| RepositoryError::NotFound { location: storage.location().to_owned() })
+    }
+
+    /// Opens a repository, if there is one. Gives up as soon as `cancel` is given, also while the storage does not answer; what is done with
+    /// the repository later is not touched by that.
+    pub fn find(storage: &Storage, password: &SecretString, cancel: &Cancel) -> Result<Option<Self>, RepositoryError> {
+        if let Some(reason) = cancel.reason() {
+            return Err(RepositoryError::Cancelled(reason));
         }
-        let store = Store::new(storage);
-        let (key, key_id, config) = find_key(&store, password)?;
-        Ok(Self::assemble(store, key, key_id, config))
+        let (store, abort) = Store::new(storage).abortable();
+        let found = unless(cancel, &[abort], || Self::open_in(&store, password));
+        found.map_err(|error| cancel.reason().map_or(error, RepositoryError::Cancelled))
+    }
+
+    fn open_in(store: &Store, password: &SecretString) -> Result<Option<Self>, RepositoryError> {
+        if store.size("config").map_err(|error| store.error("look for a repository", &error))?.is_none() {
+            return Ok(None);
+        }
+        let (key, key_id, config) = find_key(store, password)?;
+        // Whatever ended the opening early does not end what comes later.
+        let (store, _) = store.abortable();
+        Ok(Some(Self::assemble(store, key, key_id, config)))
     }
 
     /// Opens a repository, or creates it where none is.

@@ -1,12 +1,13 @@
 //! What is in a repository: snapshots and their files.
 
 use jiff::Timestamp;
-use rustic_core::repofile::{Node, SnapshotFile};
-use rustic_core::{DataId, TreeId};
+use rustic_core::repofile::{Node, SnapshotFile, SnapshotId};
+use rustic_core::{DataId, FileType, TreeId};
 
+use crate::backend::{Backend, path};
 use crate::error::RepositoryError;
 use crate::packs::content_length;
-use crate::repository::{Indexed, Repository};
+use crate::repository::{Engine, Indexed, Repository};
 
 /// A snapshot, as its file says.
 #[derive(Debug, Clone)]
@@ -43,6 +44,25 @@ pub struct Summary {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
+}
+
+/// The snapshots of a repository, and those of which only the file's name is known.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Those whose files can be read, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Those whose files cannot.
+    pub damaged: Vec<DamagedSnapshot>,
+}
+
+/// A snapshot whose file cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("snapshot {id} cannot be read: {why}")]
+pub struct DamagedSnapshot {
+    /// Full id, which is the file's name.
+    pub id: String,
+    /// What is wrong with the file.
+    pub why: String,
 }
 
 /// Which snapshot is meant.
@@ -108,33 +128,95 @@ impl Snapshot {
 }
 
 impl Repository {
-    /// All snapshots, oldest first.
+    /// All snapshots, oldest first. One that cannot be read is an error; [`Repository::listing`] has the others.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, RepositoryError> {
-        let backend = self.backend();
-        let files = self.engine(&backend)?.get_all_snapshots().map_err(|error| backend.explain(error))?;
-        let mut snapshots: Vec<_> = files.into_iter().map(Snapshot::new).collect();
-        snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
-        Ok(snapshots)
+        let listing = self.listing()?;
+        match listing.damaged.first() {
+            None => Ok(listing.snapshots),
+            Some(damaged) => Err(RepositoryError::damaged(self.location(), damaged.to_string())),
+        }
     }
 
-    /// One snapshot.
+    /// All snapshots that can be read, and what is known of the others.
+    pub fn listing(&self) -> Result<Listing, RepositoryError> {
+        let backend = self.backend();
+        let engine = self.engine(&backend)?;
+        let mut listing = Listing::default();
+        match engine.get_all_snapshots().map_err(|error| backend.explain(error)) {
+            Ok(files) => listing.snapshots = files.into_iter().map(Snapshot::new).collect(),
+            // The engine ends with the first file that it cannot read: one by one, then.
+            Err(RepositoryError::Damaged { .. } | RepositoryError::Engine { .. }) => {
+                for id in engine.list::<SnapshotId>().map_err(|error| backend.explain(error))? {
+                    self.look_at(id, &engine, &backend, &mut listing)?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        listing.snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+        listing.damaged.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(listing)
+    }
+
+    fn look_at(
+        &self,
+        id: SnapshotId,
+        engine: &Engine,
+        backend: &Backend,
+        listing: &mut Listing,
+    ) -> Result<(), RepositoryError> {
+        let read = engine.stream_files_list::<SnapshotFile>(vec![id]).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read.map_err(|error| backend.explain(error)) {
+            Ok(files) => listing.snapshots.extend(files.into_iter().map(|(id, mut file)| {
+                file.id = id;
+                Snapshot::new(file)
+            })),
+            Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::Engine { .. })) => {
+                let path = path(FileType::Snapshot, &id);
+                let there = self
+                    .store()
+                    .size(&path)
+                    .map_err(|error| self.store().error(&format!("look for {path}"), &error))?;
+                // Forgotten since it was listed.
+                if there.is_some() {
+                    let why = match error {
+                        RepositoryError::Damaged { what, .. } => what,
+                        other => other.to_string(),
+                    };
+                    listing.damaged.push(DamagedSnapshot { id: id.to_hex().as_str().to_owned(), why });
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// One snapshot. Which one is the newest is not known while there is one that cannot be read.
     pub fn snapshot(&self, choice: &SnapshotChoice) -> Result<Snapshot, RepositoryError> {
-        let mut snapshots = self.snapshots()?;
+        let Listing { mut snapshots, mut damaged } = self.listing()?;
         let missing =
             |wanted: String| RepositoryError::SnapshotNotFound { location: self.location().to_owned(), wanted };
-        match choice {
-            SnapshotChoice::Latest => snapshots.pop().ok_or_else(|| missing("at all".to_owned())),
-            SnapshotChoice::Before(time) => {
+        let unknown = |damaged: &DamagedSnapshot| {
+            let what = format!("{damaged}, so it is not known which one is the newest; choose a snapshot by its id");
+            RepositoryError::damaged(self.location(), what)
+        };
+        match (choice, damaged.first()) {
+            (SnapshotChoice::Latest | SnapshotChoice::Before(_), Some(damaged)) => Err(unknown(damaged)),
+            (SnapshotChoice::Latest, None) => snapshots.pop().ok_or_else(|| missing("at all".to_owned())),
+            (SnapshotChoice::Before(time), None) => {
                 snapshots.retain(|snapshot| snapshot.time < *time);
                 snapshots.pop().ok_or_else(|| missing(format!("before {time}")))
             }
-            SnapshotChoice::Id(prefix) => {
-                snapshots.retain(|snapshot| !prefix.is_empty() && snapshot.id.starts_with(prefix.as_str()));
-                let found = snapshots.pop().ok_or_else(|| missing(prefix.clone()))?;
-                if snapshots.is_empty() {
-                    Ok(found)
-                } else {
-                    Err(RepositoryError::Ambiguous { location: self.location().to_owned(), prefix: prefix.clone() })
+            (SnapshotChoice::Id(prefix), _) => {
+                let meant = |id: &str| !prefix.is_empty() && id.starts_with(prefix.as_str());
+                snapshots.retain(|snapshot| meant(&snapshot.id));
+                damaged.retain(|damaged| meant(&damaged.id));
+                match (snapshots.pop(), damaged.pop(), snapshots.is_empty() && damaged.is_empty()) {
+                    (Some(found), None, true) => Ok(found),
+                    (None, Some(damaged), true) => Err(RepositoryError::damaged(self.location(), damaged.to_string())),
+                    (None, None, _) => Err(missing(prefix.clone())),
+                    _ => {
+                        Err(RepositoryError::Ambiguous { location: self.location().to_owned(), prefix: prefix.clone() })
+                    }
                 }
             }
         }

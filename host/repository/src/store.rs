@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use coffer_api::cancel::Cancel;
 use coffer_storage::Storage;
 use opendal::{Buffer, ErrorKind, Operator};
 use tokio::sync::watch;
@@ -29,6 +30,28 @@ impl Abort {
         // The sender lives as long as `self`, so this cannot end for another reason.
         let _ = self.0.subscribe().wait_for(|thrown| *thrown).await;
     }
+}
+
+/// Works, and throws the switches when `cancel` is given meanwhile.
+pub(crate) fn unless<T>(cancel: &Cancel, switches: &[Abort], work: impl FnOnce() -> T) -> T {
+    /// Ends the watch however the work ends.
+    struct Over<'a>(&'a Cancel);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.cancel("the work is over");
+        }
+    }
+    let watch = cancel.child();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            watch.wait(Duration::MAX);
+            if cancel.is_cancelled() {
+                switches.iter().for_each(Abort::throw);
+            }
+        });
+        let _over = Over(&watch);
+        work()
+    })
 }
 
 /// One repository's place in the storage, for blocking callers.
@@ -145,6 +168,12 @@ impl Store {
                 .map(|entry| (entry.name().to_owned(), entry.metadata().content_length()))
                 .collect())
         })
+    }
+
+    /// Removes what killed processes left of files that they wrote, once that is so old.
+    pub(crate) fn remove_unfinished(&self, age: Duration) -> opendal::Result<usize> {
+        let storage = self.storage.clone();
+        self.run(async move { storage.remove_unfinished(age).await })
     }
 
     /// Waits, unless the switch is thrown meanwhile.

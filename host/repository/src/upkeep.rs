@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Span;
 use rustic_core::repofile::{IndexFile, SnapshotId};
-use rustic_core::{CheckOptions as EngineCheck, PruneOptions as EnginePrune};
+use rustic_core::{CheckOptions as EngineCheck, CheckResults, PruneOptions as EnginePrune};
 
 use crate::error::RepositoryError;
 use crate::repository::Repository;
@@ -13,6 +13,9 @@ use crate::snapshots::{Snapshot, SnapshotChoice};
 
 /// How long data that no snapshot needs is kept after it was marked, by default.
 pub const KEEP_MARKED: Duration = Duration::from_hours(23);
+
+/// Unfinished files that nobody touched for this long are of processes that are gone.
+const UNFINISHED: Duration = Duration::from_hours(24);
 
 /// How to prune.
 #[derive(Debug, Clone)]
@@ -129,6 +132,9 @@ impl Repository {
             engine.prune(&engine_options, plan).map_err(|error| backend.explain(error))?;
             backend.barrier()?;
             self.forget_index();
+            let removed = self.store().remove_unfinished(UNFINISHED);
+            let removed = removed.map_err(|error| self.store().error("remove unfinished files", &error))?;
+            tracing::debug!(removed, "files of writes that ended in the middle are gone");
         }
         Ok(report)
     }
@@ -136,17 +142,25 @@ impl Repository {
     /// Checks the structure, or all data. Damage is in the report; an error means that the check itself could not be done.
     pub fn check(&self, options: CheckOptions) -> Result<CheckReport, RepositoryError> {
         let _lock = self.lock(false)?;
+        let mut report = CheckReport::default();
+        report.errors.extend(self.listing()?.damaged.iter().map(ToString::to_string));
         let backend = self.backend();
         let engine = self.engine(&backend)?;
-        let findings = engine
-            .check(EngineCheck::default().read_data(options.read_data))
-            .map_err(|error| backend.explain(error))?;
-        let mut report = CheckReport::default();
-        for (level, finding) in findings.0 {
-            // The level's type has no public name, but its text.
-            let errors = format!("{level:?}") == "Error";
-            let text = plain(&finding.to_string());
-            if errors { report.errors.push(text) } else { report.warnings.push(text) }
+        let found = engine.check(EngineCheck::default().read_data(options.read_data));
+        let findings = match found.map_err(|error| backend.explain(error)) {
+            Ok(findings) => findings,
+            // The engine ends with a snapshot that it cannot read.
+            Err(RepositoryError::Damaged { .. } | RepositoryError::Engine { .. }) if !report.is_ok() => {
+                report.warnings.push("what the other snapshots hold was not checked".to_owned());
+                return Ok(report);
+            }
+            Err(error) => return Err(error),
+        };
+        for finding in findings.0 {
+            let text = plain(&finding.1.to_string());
+            // The level's type has no public name, but a list of findings knows whether one of them is an error.
+            let damage = CheckResults(vec![finding]).is_ok().is_err();
+            if damage { report.errors.push(text) } else { report.warnings.push(text) }
         }
         if options.read_data {
             // The engine reads what snapshots need. What they do not need now may be needed by the next one, which finds it in the index.

@@ -5,7 +5,9 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use coffer_api::cancel::Cancel;
 use coffer_repository::{Archive, CheckOptions, Repository, RepositoryError, SnapshotChoice};
 use coffer_storage::Storage;
 use common::faults::{Fault, Faults};
@@ -358,4 +360,37 @@ fn data_pruned_away_meanwhile_is_noticed() {
             assert_eq!(repository.snapshots().unwrap().len(), 1);
         }
     }
+}
+
+/// A storage that does not answer while a backup begins: its end does not wait for the storage.
+#[test]
+fn a_start_is_given_up_while_a_lock_hangs() {
+    let (faults, _, repository) = faulty();
+    let other = init(&Storage::memory());
+    faults.plan("locks/", 1, Fault::Hangs);
+    let cancel = Cancel::new();
+    std::thread::scope(|scope| {
+        let repositories = vec![Arc::clone(&repository), Arc::clone(&other)];
+        let start = scope.spawn(|| Archive::start_unless(&cancel, repositories, request(&small())));
+        while faults.hung() == 0 {
+            std::thread::yield_now();
+        }
+        let stopped = Instant::now();
+        cancel.cancel("interrupted");
+        let error = start.join().unwrap().unwrap_err();
+        assert!(matches!(&error, RepositoryError::Cancelled(reason) if reason == "interrupted"), "{error}");
+        assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
+    });
+    faults.release();
+    assert_clean(&repository, 0);
+    assert_clean(&other, 0);
+    back_up(&repository, &small());
+
+    // The same for opening it.
+    let cancel = Cancel::new();
+    cancel.cancel("interrupted");
+    let storage = Storage::memory();
+    let error = Repository::find(&storage, &password(), &cancel).unwrap_err();
+    assert!(matches!(&error, RepositoryError::Cancelled(_)), "{error}");
+    assert!(Repository::find(&storage, &password(), &Cancel::new()).unwrap().is_none());
 }

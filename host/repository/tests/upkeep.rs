@@ -37,6 +37,41 @@ fn forgetting_takes_ids_and_can_be_tried() {
 }
 
 #[test]
+fn a_damaged_snapshot_does_not_hide_the_others() {
+    let storage = Storage::memory();
+    let repository = init(&storage);
+    let ids: Vec<_> = (0..3).map(|seed| back_up(&repository, &vec![("dump.sql", text(seed, 1000))]).id).collect();
+    let file = format!("snapshots/{}", ids[1]);
+    let whole = Storage::runtime().block_on(storage.operator().read(&file)).unwrap().to_vec();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for content in [flipped, whole[..whole.len() / 2].to_vec(), Vec::new()] {
+        Storage::runtime().block_on(storage.operator().write(&file, content)).unwrap();
+        let listing = repository.listing().unwrap();
+        let listed: Vec<_> = listing.snapshots.iter().map(|snapshot| &snapshot.id).collect();
+        assert_eq!(listed, [&ids[0], &ids[2]]);
+        assert_eq!(listing.damaged.iter().map(|damaged| &damaged.id).collect::<Vec<_>>(), [&ids[1]]);
+        let why = listing.damaged[0].to_string();
+        assert!(why.contains(&ids[1]) && !why.contains('\n'), "{why}");
+
+        // The others can be named, it itself and the newest cannot.
+        assert_eq!(repository.snapshot(&SnapshotChoice::Id(ids[0][..12].to_owned())).unwrap().id, ids[0]);
+        for choice in [SnapshotChoice::Latest, SnapshotChoice::Id(ids[1].clone())] {
+            let error = repository.snapshot(&choice).unwrap_err().to_string();
+            assert!(error.contains(&ids[1]), "{error}");
+        }
+        assert!(repository.snapshots().is_err());
+        let report = repository.check(CheckOptions::default()).unwrap();
+        assert!(report.errors.iter().any(|error| error.contains(&ids[1])), "{report:?}");
+        assert!(repository.prune(&now()).is_err(), "what the snapshot needs is not known");
+    }
+    Storage::runtime().block_on(storage.operator().write(&file, whole)).unwrap();
+    assert_eq!(repository.snapshots().unwrap().len(), 3);
+    assert!(repository.check(CheckOptions { read_data: true }).unwrap().is_ok());
+    assert_eq!(repository.locks().unwrap(), []);
+}
+
+#[test]
 fn pruning_marks_first_and_frees_later() {
     let storage = Storage::memory();
     let repository = init(&storage);

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use coffer_repository::{PruneOptions, Repository, Snapshot};
+use coffer_repository::{PruneOptions, Snapshot};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::policy::Policy;
-use super::snapshots::{object, table};
+use super::snapshots::{object, table, warn_of_damaged};
 use super::upkeep::report_prune;
 use crate::args::Forget;
 use crate::context::{App, Place};
@@ -24,9 +24,14 @@ pub(crate) fn run(args: &Forget, app: &App) -> Outcome {
     }
     let place = app.place(&args.which)?;
     let repository = app.open(&place)?;
-    let ids = match &policy {
-        None => args.snapshots.clone(),
-        Some(policy) => chosen(policy, &place, &repository, app)?,
+    let (ids, end) = match &policy {
+        None => (args.snapshots.clone(), End::Done),
+        Some(policy) => {
+            let listing = repository.listing().map_err(|error| place.failed(error))?;
+            // What a snapshot that cannot be read would be kept for is not known: it stays, and stands for none of the others.
+            let end = warn_of_damaged(&listing.damaged, &place, app);
+            (chosen(policy, &place, listing.snapshots, app), end)
+        }
     };
     let removed = repository.forget(&ids, args.dry_run).map_err(|error| place.failed(error))?;
     report(&removed, args.dry_run, &place, app);
@@ -38,12 +43,11 @@ pub(crate) fn run(args: &Forget, app: &App) -> Outcome {
             app.output.note(|| "(the data of the snapshots above is still in use in this preview)".to_owned());
         }
     }
-    Ok(End::Done)
+    Ok(end)
 }
 
 /// The ids that the policy does not keep. Snapshots of different hosts or paths do not push each other out.
-fn chosen(policy: &Policy, place: &Place, repository: &Repository, app: &App) -> Result<Vec<String>, Failure> {
-    let snapshots = repository.snapshots().map_err(|error| place.failed(error))?;
+fn chosen(policy: &Policy, place: &Place, snapshots: Vec<Snapshot>, app: &App) -> Vec<String> {
     let mut groups: BTreeMap<(String, Vec<String>), Vec<Snapshot>> = BTreeMap::new();
     for snapshot in snapshots {
         groups.entry((snapshot.host.clone(), snapshot.paths.clone())).or_default().push(snapshot);
@@ -64,7 +68,7 @@ fn chosen(policy: &Policy, place: &Place, repository: &Repository, app: &App) ->
             }
         }
     }
-    Ok(remove)
+    remove
 }
 
 fn report(removed: &[Snapshot], dry_run: bool, place: &Place, app: &App) {

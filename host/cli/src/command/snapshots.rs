@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use coffer_api::size;
-use coffer_repository::{Entry, EntryKind, Repository, RepositoryError, Snapshot, SnapshotChoice};
+use coffer_repository::{
+    DamagedSnapshot, Entry, EntryKind, Listing, Repository, RepositoryError, Snapshot, SnapshotChoice,
+};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -27,7 +29,7 @@ pub(crate) fn list(args: &Snapshots, app: &App) -> Outcome {
             }
             opened => opened?,
         };
-        let mut snapshots = repository.snapshots().map_err(|error| place.failed(error))?;
+        let Listing { mut snapshots, damaged } = repository.listing().map_err(|error| place.failed(error))?;
         if let Some(latest) = args.latest {
             snapshots.drain(..snapshots.len().saturating_sub(latest));
         }
@@ -40,8 +42,16 @@ pub(crate) fn list(args: &Snapshots, app: &App) -> Outcome {
             line(&table(&snapshots).render());
             app.output.note(|| format!("{}\n", counted(snapshots.len() as u64, "snapshot")));
         }
-        Ok(End::Done)
+        Ok(warn_of_damaged(&damaged, place, app))
     })
+}
+
+/// Names the snapshots that cannot be read. The command did what it could without them.
+pub(super) fn warn_of_damaged(damaged: &[DamagedSnapshot], place: &Place, app: &App) -> End {
+    for one in damaged {
+        app.output.warning(&format!("{}: {one}", place.label()));
+    }
+    if damaged.is_empty() { End::Done } else { End::Partial }
 }
 
 /// A table like restic's.
