@@ -13,6 +13,7 @@ mod guests;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -122,7 +123,9 @@ fn a_cut_connection_is_an_end_or_an_error_but_never_a_hang() {
 
 #[test]
 fn waiting_for_a_silent_server_ends_with_the_run() {
-    let (port, server) = serve(|mut stream| {
+    let (connected, connection) = channel();
+    let (port, server) = serve(move |mut stream| {
+        connected.send(()).unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
         rest
@@ -131,7 +134,7 @@ fn waiting_for_a_silent_server_ends_with_the_run() {
     let cancel = options.cancel.clone();
     let mut session = echo(false).load().backup(options).unwrap();
     let thread = std::thread::spawn(move || (session.run(&item(), Box::new(Collected::default())), Instant::now()));
-    std::thread::yield_now();
+    connection.recv_timeout(Duration::from_secs(30)).expect("the guest connects");
     cancel.cancel("interrupted by a test");
     let start = Instant::now();
     let (result, end) = thread.join().unwrap();
