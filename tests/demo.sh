@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "==> Building coffer (the first time takes some minutes)"
-# The whole workspace chooses the features, so that `make test` finds what was compiled here.
 cargo build --release --locked --workspace --bin coffer --bin coffer-demo
 target="${CARGO_TARGET_DIR:-target}/release"
 exec "$target/coffer-demo" "$target/coffer" tests/demo/manifests
