@@ -5,7 +5,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::shared::{FreeForm, ParameterDefinition};
+use crate::pod::ContainerRuntimeSettings;
+use crate::shared::ParameterDefinition;
 use crate::volume::VolumeSource;
 
 /// The API group of this module.
@@ -153,7 +154,7 @@ pub struct FunctionSpec {
     pub volume_devices: Vec<VolumeDevice>,
     /// Settings of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime_settings: Option<FreeForm>,
+    pub runtime_settings: Option<ContainerRuntimeSettings>,
     /// Versions that the image exists for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub available_versions: Vec<String>,

@@ -1,15 +1,23 @@
-//! The custom resources that Coffer understands, and the plain types of a backup plan.
+//! The custom resources that Coffer understands, what follows from them alone, and the plain types of a backup plan.
 //!
 //! The groups, kinds and fields are KubeStash's; what Coffer adds is additive. Nothing here does input or output.
+//!
+//! - The kinds: [`addons`], [`storage`], [`core`], [`appcatalog`], made of [`shared`], [`pod`] and [`volume`].
+//! - Words and texts: [`names`], [`meta`], [`condition`], [`duration`], [`size`], [`substitute`].
+//! - Decisions: [`phase`].
+//! - A resolved backup or restore: [`plan`]; and what stops one: [`cancel`].
 
 pub mod addons;
 pub mod appcatalog;
 pub mod cancel;
+pub mod condition;
 pub mod core;
 pub mod duration;
+pub mod meta;
 pub mod names;
+pub mod phase;
 pub mod plan;
-mod session;
+pub mod pod;
 pub mod shared;
 pub mod size;
 mod snapshot;

@@ -11,6 +11,27 @@ pub fn format(bytes: u64) -> String {
     }
 }
 
+/// Reads a size as [`format`] writes it; `None` if it is none. What is behind the third decimal is lost.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "checked")]
+pub fn parse(text: &str) -> Option<u64> {
+    let (number, unit) = text.trim().split_once(' ')?;
+    let scale: u64 = match unit {
+        "B" => return number.parse().ok(),
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    let bytes = (number.parse::<f64>().ok()? * scale as f64).round();
+    (bytes >= 0.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
+}
+
+/// The sum of sizes as [`format`] writes them, written the same way. What is no size counts as nothing.
+pub fn sum<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    format(texts.into_iter().filter_map(parse).fold(0, u64::saturating_add))
+}
+
 /// Text that is not a quantity of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no quantity of bytes; write it like 128Mi, 1Gi or 134217728")]
@@ -74,6 +95,30 @@ mod tests {
         ] {
             assert_eq!(format(bytes), text);
         }
+    }
+
+    #[test]
+    fn sizes_are_read_back_and_added() {
+        for (text, bytes) in [
+            ("0 B", Some(0)),
+            ("806 B", Some(806)),
+            ("7.003 KiB", Some(7171)),
+            ("3.657 MiB", Some(3_834_642)),
+            ("2.000 TiB", Some(2 << 40)),
+            (" 1.5 KiB ", Some(1536)),
+            ("", None),
+            ("7", None),
+            ("7 KB", None),
+            ("-1.0 KiB", None),
+            ("x KiB", None),
+            ("NaN KiB", None),
+            ("inf TiB", None),
+            ("99999999999999999 TiB", None),
+        ] {
+            assert_eq!(parse(text), bytes, "{text:?}");
+        }
+        assert_eq!(sum(["1.500 KiB", "512 B", "", "nonsense"]), "2.000 KiB");
+        assert_eq!(sum([]), "0 B");
     }
 
     #[test]

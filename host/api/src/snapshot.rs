@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::addons::Driver;
-use crate::shared::{Condition, DeletionPolicy, FreeForm, SnapshotPhase, TypedObjectReference};
+use crate::shared::{Condition, DeletionPolicy, SnapshotPhase, TypedObjectReference};
 
 /// One backup of one target in one Repository.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +67,9 @@ pub struct SnapshotSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotStatus {
+    /// The generation of the spec that this was computed for. Coffer's addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<SnapshotPhase>,
@@ -149,16 +152,16 @@ pub struct SnapshotComponent {
     pub log_stats: Option<LogStats>,
     /// For the Solr driver.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub solr_stats: Vec<FreeForm>,
+    pub solr_stats: Vec<SolrStats>,
     /// For the Medusa driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub medusa_stats: Option<FreeForm>,
+    pub medusa_stats: Option<MedusaStats>,
     /// For the `ClickHouseBackup` driver.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub click_house_stats: Vec<FreeForm>,
+    pub click_house_stats: Vec<ClickHouseStats>,
     /// For the `Neo4jAdmin` driver.
     #[serde(rename = "neo4jStats", default, skip_serializing_if = "Vec::is_empty")]
-    pub neo4j_stats: Vec<FreeForm>,
+    pub neo4j_stats: Vec<Neo4jStats>,
 }
 
 /// One restic snapshot.
@@ -321,4 +324,112 @@ pub struct LogRetention {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A backup by Solr.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SolrStats {
+    /// Collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collection: Option<String>,
+    /// Number of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<i64>,
+    /// Name of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_name: Option<String>,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Files of its index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index_file_count: Option<i64>,
+    /// Size of its index, in MB.
+    #[serde(rename = "indexSizeMB", skip_serializing_if = "Option::is_none")]
+    pub index_size_mb: Option<f64>,
+    /// How much of the index was uploaded, in MB.
+    #[serde(rename = "uploadedIndexFileMB", skip_serializing_if = "Option::is_none")]
+    pub uploaded_index_file_mb: Option<f64>,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+}
+
+/// A backup by Medusa.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MedusaStats {
+    /// Name of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_name: Option<String>,
+    /// Nodes in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backup_nodes: Vec<String>,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_time: Option<String>,
+    /// How it went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// A backup by `ClickHouse`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClickHouseStats {
+    /// Host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Id of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_time: Option<Time>,
+    /// How it went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// A backup by `neo4j-admin`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Neo4jStats {
+    /// Database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Id of the database.
+    #[serde(rename = "databaseID", skip_serializing_if = "Option::is_none")]
+    pub database_id: Option<String>,
+    /// File.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// When it was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Whether it is complete in itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<bool>,
+    /// Whether it is compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed: Option<bool>,
+    /// Whether it was recovered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<bool>,
+    /// First transaction in it.
+    #[serde(rename = "lowestTX", skip_serializing_if = "Option::is_none")]
+    pub lowest_tx: Option<i64>,
+    /// Last transaction in it.
+    #[serde(rename = "highestTX", skip_serializing_if = "Option::is_none")]
+    pub highest_tx: Option<i64>,
+    /// Hash of the store's id.
+    #[serde(rename = "storeIDHash", skip_serializing_if = "Option::is_none")]
+    pub store_id_hash: Option<String>,
 }

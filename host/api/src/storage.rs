@@ -5,10 +5,11 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pod::RuntimeSettings;
 use crate::shared::{
-    Condition, DeletionPolicy, FreeForm, ObjectReference, SnapshotPhase, TypedObjectReference, UsagePolicy, one,
+    Condition, DeletionPolicy, ObjectReference, SnapshotPhase, TypedObjectReference, UsagePolicy, one,
 };
-pub use crate::snapshot::{Snapshot, SnapshotSpec, SnapshotStatus};
+pub use crate::snapshot::*;
 use crate::volume::VolumeSource;
 
 /// The API group of this module.
@@ -53,7 +54,7 @@ pub struct BackupStorageSpec {
     pub deletion_policy: DeletionPolicy,
     /// Settings of the Jobs that work on this storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime_settings: Option<FreeForm>,
+    pub runtime_settings: Option<RuntimeSettings>,
 }
 
 /// A provider and its settings.
@@ -217,9 +218,12 @@ pub struct LocalSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupStorageStatus {
-    /// `Ready` or `NotReady`.
+    /// The generation of the spec that this was computed for. Coffer's addition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
+    pub observed_generation: Option<i64>,
+    /// Whether it can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<StoragePhase>,
     /// Size of all repositories, such as `3.657 MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_size: Option<String>,
@@ -229,6 +233,15 @@ pub struct BackupStorageStatus {
     /// Conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// Whether a BackupStorage can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StoragePhase {
+    /// Not yet.
+    NotReady,
+    /// Yes.
+    Ready,
 }
 
 /// One repository in the index of a storage.
@@ -381,6 +394,9 @@ pub struct RepositorySpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryStatus {
+    /// The generation of the spec that this was computed for. Coffer's addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Whether it can be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<RepositoryPhase>,

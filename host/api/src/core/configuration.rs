@@ -1,22 +1,14 @@
-//! Group `core.kubestash.com`: BackupConfiguration. (BackupSession and RestoreSession have their own module.)
+//! Group `core.kubestash.com`: BackupConfiguration.
 
-use k8s_openapi::api::core::v1::{EnvVar, PersistentVolumeClaim, Volume, VolumeMount};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::session::{
-    BackupSession, BackupSessionPhase, BackupSessionSpec, BackupSessionStatus, DataSource, PointInTime,
-    RestoreComponent, RestorePhase, RestoreSession, RestoreSessionSpec, RestoreSessionStatus,
-};
-use crate::shared::{
-    Condition, FreeForm, ObjectReference, ResourceFoundStatus, RetryConfig, TypedObjectReference, one,
-};
-use crate::storage::RepositoryPhase;
-use crate::volume::VolumeSource;
-
-/// The API group of this module.
-pub const GROUP: &str = "core.kubestash.com";
+use crate::core::hook::BackupHooks;
+use crate::core::task::AddonInfo;
+use crate::pod::PodTemplateSpec;
+use crate::shared::{Condition, ObjectReference, ResourceFoundStatus, RetryConfig, TypedObjectReference, one};
+use crate::storage::{RepositoryPhase, StoragePhase};
 
 /// What to back up, when, and where to.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -152,134 +144,7 @@ pub struct JobTemplate {
     pub ttl_seconds_after_finished: Option<i32>,
     /// Its pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<FreeForm>,
-}
-
-/// What to run before and after a backup.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupHooks {
-    /// Before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pre_backup: Vec<HookInfo>,
-    /// After.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub post_backup: Vec<HookInfo>,
-}
-
-/// One hook of a session.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HookInfo {
-    /// Name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The HookTemplate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook_template: Option<ObjectReference>,
-    /// Parameters of the template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub params: Option<FreeForm>,
-    /// How often to try again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub max_retry: Option<i32>,
-    /// The longest time that it may take, as a Go duration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<String>,
-    /// When it runs.
-    #[serde(default)]
-    pub execution_policy: HookExecutionPolicy,
-    /// Environment of a Function executor.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub variables: Vec<EnvVar>,
-    /// Volumes of a Function executor.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<Volume>,
-    /// Volume mounts of a Function executor.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volume_mounts: Vec<VolumeMount>,
-    /// Settings of a Function executor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime_settings: Option<FreeForm>,
-}
-
-/// When a hook runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum HookExecutionPolicy {
-    /// In any case.
-    #[default]
-    Always,
-    /// If the work succeeded.
-    OnSuccess,
-    /// If the work failed.
-    OnFailure,
-}
-
-/// How a session does its work.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AddonInfo {
-    /// Name of the Addon.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Its tasks to run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tasks: Vec<TaskReference>,
-    /// Settings of the containers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container_runtime_settings: Option<FreeForm>,
-    /// The executor's Job.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job_template: Option<FreeForm>,
-}
-
-/// A task to run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TaskReference {
-    /// Name of the task in the Addon.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Environment.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub variables: Vec<EnvVar>,
-    /// Parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub params: Option<FreeForm>,
-    /// Volumes of the target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_volumes: Option<TargetVolumes>,
-    /// Volumes instead of the Addon's templates of the same name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addon_volumes: Vec<AddonVolume>,
-}
-
-/// Volumes of a target.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TargetVolumes {
-    /// Volumes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<Volume>,
-    /// Where to mount them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volume_mounts: Vec<VolumeMount>,
-    /// Claims to create.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volume_claim_templates: Vec<PersistentVolumeClaim>,
-}
-
-/// A volume instead of an Addon's template.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AddonVolume {
-    /// Name of the template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The volume.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<VolumeSource>,
+    pub template: Option<PodTemplateSpec>,
 }
 
 /// A repository that a session writes.
@@ -321,6 +186,9 @@ pub enum RepositoryDeletionPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupConfigurationStatus {
+    /// The generation of the spec that this was computed for. Coffer's addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Whether it is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<InvokerPhase>,
@@ -382,7 +250,7 @@ pub struct StorageStatus {
     pub reference: Option<ObjectReference>,
     /// Its phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
+    pub phase: Option<StoragePhase>,
     /// Why it is not ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -8,10 +8,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::core::{AddonInfo, HookInfo};
-use crate::shared::{
-    Condition, FreeForm, HookStatus, ObjectReference, ResourceFoundStatus, SnapshotPhase, TypedObjectReference,
-};
+use crate::core::hook::HookInfo;
+use crate::core::manifest_options::ManifestOptions;
+use crate::core::task::AddonInfo;
+use crate::shared::{Condition, HookStatus, ObjectReference, ResourceFoundStatus, SnapshotPhase, TypedObjectReference};
 
 /// One run of a session of a BackupConfiguration.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +55,9 @@ pub struct BackupSessionSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupSessionStatus {
+    /// The generation of the spec that this was computed for. Coffer's addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupSessionPhase>,
@@ -190,7 +193,7 @@ pub struct RestoreSessionSpec {
     pub restore_timeout: Option<String>,
     /// Changes to the objects of a manifest restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest_options: Option<FreeForm>,
+    pub manifest_options: Option<ManifestOptions>,
 }
 
 /// What to restore.
@@ -245,6 +248,9 @@ pub struct RestoreHooks {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreSessionStatus {
+    /// The generation of the spec that this was computed for. Coffer's addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<RestorePhase>,
