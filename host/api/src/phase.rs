@@ -77,7 +77,8 @@ pub fn snapshot_integrity(status: &SnapshotStatus) -> Option<bool> {
     if status.components.values().any(|component| component.integrity == Some(false)) {
         return Some(false);
     }
-    let complete = complete(status.components.len(), status.components.len(), status.total_components);
+    let complete = !status.components.is_empty()
+        && complete(status.components.len(), status.components.len(), status.total_components);
     let all = status.components.values().all(|component| component.integrity == Some(true));
     (complete && all).then_some(true)
 }

@@ -1,8 +1,9 @@
 //! BackupStorages with their Secrets, and the repositories in them.
 
 use coffer_api::plan::{Destination, SecretData, StorageConfig};
-use coffer_api::shared::{NamespacesFrom, ObjectReference};
+use coffer_api::shared::ObjectReference;
 use coffer_api::storage::{BackupStorage, Provider};
+use coffer_api::usage::default_for;
 use coffer_api::{ResourceExt, names};
 use secrecy::SecretString;
 
@@ -110,20 +111,9 @@ fn config(reader: &dyn Reader, storage: &BackupStorage, namespace: &str) -> Resu
     Ok(StorageConfig { name, namespace: namespace.to_owned(), spec: spec.clone(), secret })
 }
 
-/// The storage of objects in `namespace` that name none: (1) a default of the namespace for itself, (2) a default whose
-/// selector matches the namespace, (3) a default for all.
+/// The storage of objects in `namespace` that name none.
 pub(crate) fn default_storage(reader: &dyn Reader, namespace: &str) -> Result<Option<ObjectReference>, ResolveError> {
-    let mut defaults = reader::list::<BackupStorage>(reader, None)?;
-    defaults.retain(|storage| storage.spec.default == Some(true));
-    for wanted in [NamespacesFrom::Same, NamespacesFrom::Selector, NamespacesFrom::All] {
-        for storage in &defaults {
-            let policy = storage.spec.usage_policy.as_ref();
-            let from = policy.map(|policy| policy.allowed_namespaces.from).unwrap_or_default();
-            let owner = storage.namespace().unwrap_or_default();
-            if from == wanted && usage::allowed(reader, policy, &owner, namespace)? == Some(true) {
-                return Ok(Some(ObjectReference { namespace: Some(owner), name: storage.name_any() }));
-            }
-        }
-    }
-    Ok(None)
+    let storages = reader::list::<BackupStorage>(reader, None)?;
+    let storage = default_for(&storages, namespace, || reader.namespace_labels(namespace))?;
+    Ok(storage.map(|storage| ObjectReference { namespace: storage.namespace(), name: storage.name_any() }))
 }
