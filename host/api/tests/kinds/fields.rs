@@ -29,7 +29,8 @@ fn every_field_of_every_kind_survives() {
         }
     }
     // These have the types of BackupConfiguration, which shows all their fields.
-    let elsewhere = [".hooks.", ".addon.", ".addonInfo.", ".scheduler.", ".runtimeSettings.", ".source."];
+    let elsewhere =
+        [".hooks.", ".addon.", ".addonInfo.", ".scheduler.", ".runtimeSettings.", ".source.", ".conditions."];
     for (kind, schema) in schemas {
         let mut described = BTreeSet::new();
         described_fields(&schema, "", &mut described);
