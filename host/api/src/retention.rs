@@ -171,7 +171,7 @@ impl Count {
 fn kept(rules: Option<&SuccessfulSnapshotsKeepPolicy>, times: &[Timestamp]) -> BTreeSet<usize> {
     let none = SuccessfulSnapshotsKeepPolicy::default();
     let rules = rules.unwrap_or(&none);
-    let buckets: [(Count, fn(DateTime) -> Bucket); 5] = [
+    let buckets: [(Count, BucketOf); 5] = [
         (Count::of(rules.hourly), |time| (time.year(), time.day_of_year(), time.hour())),
         (Count::of(rules.daily), |time| (time.year(), time.day_of_year(), 0)),
         (Count::of(rules.weekly), |time| {
@@ -195,8 +195,11 @@ fn kept(rules: Option<&SuccessfulSnapshotsKeepPolicy>, times: &[Timestamp]) -> B
 /// An hour, a day, a week, a month or a year.
 type Bucket = (i16, i16, i8);
 
+/// The bucket that a moment lies in.
+type BucketOf = fn(DateTime) -> Bucket;
+
 /// The newest of each bucket, and the oldest of all if the rule is not used up.
-fn kept_by(count: Count, bucket: fn(DateTime) -> Bucket, times: &[Timestamp]) -> Vec<usize> {
+fn kept_by(count: Count, bucket: BucketOf, times: &[Timestamp]) -> Vec<usize> {
     let mut kept = Vec::new();
     let mut current = None;
     for (index, time) in times.iter().enumerate() {

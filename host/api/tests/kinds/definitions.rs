@@ -3,19 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use coffer_api::crd::{Definition, definitions};
 use coffer_api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value, json};
+
+use crate::manifests::DEFINITIONS;
 
 const HEADER: &str =
     "# Made from host/api by COFFER_BLESS=1 cargo test --release -p coffer-api --test kinds. Do not edit.\n";
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds")
-}
-
-fn all() -> Vec<Definition> {
-    definitions().expect("the definitions can be made")
 }
 
 #[test]
@@ -25,8 +22,7 @@ fn files_are_what_the_code_makes() {
     if bless {
         fs::create_dir_all(&directory).expect("the directory can be made");
     }
-    let definitions = all();
-    for definition in &definitions {
+    for definition in DEFINITIONS.iter() {
         let text = format!("{HEADER}{}", serde_saphyr::to_string(&definition.object).expect("it is written as YAML"));
         let path = directory.join(&definition.file);
         if bless {
@@ -39,7 +35,7 @@ fn files_are_what_the_code_makes() {
         .expect("the directory is there")
         .map(|entry| entry.expect("it can be listed").file_name().into_string().expect("its names are text"))
         .collect();
-    let mut expected: Vec<_> = definitions.iter().map(|definition| definition.file.clone()).collect();
+    let mut expected: Vec<_> = DEFINITIONS.iter().map(|definition| definition.file.clone()).collect();
     files.sort();
     expected.sort();
     assert_eq!(files, expected, "files of kinds that there are not");
@@ -47,11 +43,11 @@ fn files_are_what_the_code_makes() {
 
 #[test]
 fn definitions_survive_kubernetes_own_type() {
-    for definition in all() {
+    for definition in DEFINITIONS.iter() {
         let typed: CustomResourceDefinition = serde_json::from_value(definition.object.clone()).expect("it is one");
         assert_eq!(typed.metadata.name.as_deref(), Some(definition.name.as_str()));
         let written = serde_json::to_value(&typed).expect("it is written");
-        assert!(floats(written) == floats(definition.object), "{} loses something", definition.kind);
+        assert!(floats(written) == floats(definition.object.clone()), "{} loses something", definition.kind);
     }
 }
 
@@ -67,7 +63,7 @@ fn floats(value: Value) -> Value {
 
 #[test]
 fn definitions_are_small_enough_for_every_way_to_apply_them() {
-    for definition in all() {
+    for definition in DEFINITIONS.iter() {
         let size = definition.object.to_string().len();
         // Client-side apply keeps a copy in an annotation, and annotations may have 256 KiB.
         assert!(size < 250 * 1024, "{} has {size} bytes", definition.kind);
@@ -77,7 +73,7 @@ fn definitions_are_small_enough_for_every_way_to_apply_them() {
 /// The rules for structural schemas, as far as our types could break them.
 #[test]
 fn schemas_are_structural() {
-    for definition in all() {
+    for definition in DEFINITIONS.iter() {
         let schema = definition.schema().expect("it has a schema");
         check(schema, &definition.kind);
     }
@@ -185,9 +181,8 @@ fn names_and_columns_are_kubestashs() {
         let texts = list.iter().map(|one| one.get("name").unwrap_or(one).as_str().unwrap_or_default().to_owned());
         texts.collect::<Vec<_>>().join(",")
     };
-    let definitions = all();
-    assert_eq!(definitions.len(), expected.as_object().expect("it is an object").len());
-    for definition in &definitions {
+    assert_eq!(DEFINITIONS.len(), expected.as_object().expect("it is an object").len());
+    for definition in DEFINITIONS.iter() {
         let spec = &definition.object["spec"];
         let version = &spec["versions"][0];
         let actual = json!([

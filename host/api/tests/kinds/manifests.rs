@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use coffer_api::crd::{Definition, definitions};
 use jsonschema::error::ValidationErrorKind;
@@ -33,18 +34,22 @@ fn manifest(path: &Path) -> Manifest {
     Manifest { name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), comment, objects }
 }
 
+/// All definitions, made once: that takes seconds.
+pub(crate) static DEFINITIONS: LazyLock<Vec<Definition>> =
+    LazyLock::new(|| definitions().expect("the definitions can be made"));
+
 /// What an API server with our definitions checks.
 pub(crate) struct Server(Vec<Checked>);
 
 struct Checked {
-    definition: Definition,
+    definition: &'static Definition,
     schema: jsonschema::Validator,
     rules: kube_cel::CompiledSchema,
 }
 
 impl Server {
     pub(crate) fn new() -> Self {
-        let checked = |definition: Definition| {
+        let checked = |definition: &'static Definition| {
             let schema = definition.schema().expect("it has a schema");
             let rules = kube_cel::compile_schema(schema);
             assert!(!rules.has_errors(), "{}: {:?}", definition.kind, rules.compilation_errors());
@@ -52,7 +57,7 @@ impl Server {
             let schema = schema.expect("a JSON schema");
             Checked { definition, schema, rules }
         };
-        Self(definitions().expect("the definitions can be made").into_iter().map(checked).collect())
+        Self(DEFINITIONS.iter().map(checked).collect())
     }
 
     fn checked(&self, object: &Value) -> &Checked {
@@ -61,7 +66,7 @@ impl Server {
 
     /// The definition of an object's kind.
     pub(crate) fn definition(&self, object: &Value) -> &Definition {
-        &self.checked(object).definition
+        self.checked(object).definition
     }
 
     /// What a server answers to the creation of an object, or to an update of `old`: nothing, or what is wrong, in words
