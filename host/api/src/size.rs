@@ -11,7 +11,7 @@ pub fn format(bytes: u64) -> String {
     }
 }
 
-/// Reads a size as [`format`] writes it; `None` if it is none. What is behind the third decimal is lost.
+/// Reads a size as [`format()`] writes it; `None` if it is none. What is behind the third decimal is lost.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "checked")]
 pub fn parse(text: &str) -> Option<u64> {
     let (number, unit) = text.trim().split_once(' ')?;
@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Option<u64> {
     (bytes >= 0.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
-/// The sum of sizes as [`format`] writes them, written the same way. What is no size counts as nothing.
+/// The sum of sizes as [`format()`] writes them, written the same way. What is no size counts as nothing.
 pub fn sum<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     format(texts.into_iter().filter_map(parse).fold(0, u64::saturating_add))
 }

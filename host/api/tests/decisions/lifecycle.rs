@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coffer_api::ResourceExt as _;
+use coffer_api::ResourceExt;
 use coffer_api::core::{BackupConfiguration, BackupSession};
 use coffer_api::k8s_openapi::jiff::Timestamp;
 use coffer_api::lifecycle::{deadline, next_retry, retries, skip, surplus, time_left};
@@ -64,7 +64,7 @@ fn a_session_waits_for_older_ones(#[case] others: Vec<BackupSession>, #[case] ex
 fn of_two_sessions_exactly_one_runs() {
     let both = [session("a", 0, "bc/daily", json!({})), session("b", 0, "bc/daily", json!({}))];
     let ready = configuration(json!("Ready"), false);
-    let run: Vec<_> = both.iter().filter(|one| skip(one, &ready, &both).is_none()).map(|one| one.name_any()).collect();
+    let run: Vec<_> = both.iter().filter(|one| skip(one, &ready, &both).is_none()).map(ResourceExt::name_any).collect();
     assert_eq!(run, ["a"]);
 }
 
@@ -122,7 +122,7 @@ fn retries_take_a_configuration() {
 #[test]
 fn old_sessions_go() {
     let names = |sessions: &[BackupSession], limit| {
-        surplus(sessions, limit).into_iter().map(coffer_api::ResourceExt::name_any).collect::<Vec<_>>()
+        surplus(sessions, limit).into_iter().map(ResourceExt::name_any).collect::<Vec<_>>()
     };
     let mut going = session("going", 0, "bc/daily", phase("Failed"));
     going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();

@@ -135,6 +135,6 @@ fn backends_take_the_defaults_for_what_they_leave_out() {
         backends(&[own.clone(), without_policy.clone()], "demo", &labels(), &storages, &policies),
         [own, BackendReference { retention_policy: reference("demo", "keep"), ..without_policy.clone() }]
     );
-    assert_eq!(backends(&[without_policy.clone()], "demo", &labels(), &[], &[]), [without_policy]);
+    assert_eq!(backends(std::slice::from_ref(&without_policy), "demo", &labels(), &[], &[]), [without_policy]);
     assert_eq!(backends(&[], "demo", &labels(), &[], &[]), [BackendReference::default()]);
 }

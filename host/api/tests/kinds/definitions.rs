@@ -115,7 +115,7 @@ fn check(schema: &Value, path: &str) {
     match kind {
         Some("object") => check_object(schema, path),
         Some("array") => {
-            check(schema.get("items").unwrap_or_else(|| panic!("{path} has no items")), &format!("{path}[]"))
+            check(schema.get("items").unwrap_or_else(|| panic!("{path} has no items")), &format!("{path}[]"));
         }
         Some("string" | "integer" | "number" | "boolean") | None => {}
         Some(other) => panic!("{path} has the type {other}"),

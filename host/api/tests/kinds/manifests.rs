@@ -90,7 +90,7 @@ impl Server {
             return problems;
         }
         let answer = kube_cel::Validator::new().validate_compiled(rules, &defaulted, old);
-        answer.err().into_iter().flat_map(|errors| errors.into_vec()).map(|error| error.to_string()).collect()
+        answer.err().into_iter().flat_map(kube_cel::ValidationErrors::into_vec).map(|error| error.to_string()).collect()
     }
 }
 
