@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn a_write_that_reaches_into_a_window_counts() {
         let window = Window { from: 1000, to: 2000 };
-        let writes = [(0, 1000), (0, 1001), (1500, 1), (1999, 5000), (2000, 1)].map(|(began, took)| Write { began, took });
+        let writes =
+            [(0, 1000), (0, 1001), (1500, 1), (1999, 5000), (2000, 1)].map(|(began, took)| Write { began, took });
         let met: Vec<f64> = milliseconds(&writes, window).collect();
         assert_eq!(met, [1.001, 0.001, 5.0]);
     }

@@ -215,7 +215,12 @@ const QUANTILES: [f64; 3] = [0.5, 0.99, 1.0];
 
 impl Latencies {
     /// A share of the writes took no longer than this.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a list")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index of a list"
+    )]
     fn quantile(&self, share: f64) -> Option<f64> {
         let mut sorted = self.writes.clone();
         sorted.sort_by(f64::total_cmp);
