@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds coffer and the benchmark, and runs it: tests/bench.sh [--size 2GiB] [--runs 3] [--only backup,restore,table,sandbox] [--json].
+# Builds coffer and the benchmark, and runs it: tests/bench.sh [--size 2GiB] [--runs 3] [--only backup,restore,table,sandbox,load] [--json].
 # Needs what `make bench` installs; leaves nothing behind.
 set -euo pipefail
 cd "$(dirname "$0")/.."

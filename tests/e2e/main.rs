@@ -23,3 +23,4 @@ mod servers;
 mod site;
 mod stores;
 mod wait;
+mod writes;

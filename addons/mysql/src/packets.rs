@@ -42,14 +42,20 @@ impl Packets {
         self.connection.fill(HEADER)
     }
 
+    #[inline]
     fn release(&mut self) {
         if self.lent == 0 {
-            // One huge row must not pin its size for the rest of the result.
-            self.joined = Vec::new();
+            self.drop_joined();
         } else {
             self.connection.consume(self.lent);
             self.lent = 0;
         }
+    }
+
+    /// One huge row must not pin its size for the rest of the result.
+    #[cold]
+    fn drop_joined(&mut self) {
+        self.joined = Vec::new();
     }
 
     /// The next payload, whole. It stays valid until the next call.
@@ -63,6 +69,21 @@ impl Packets {
     #[inline]
     pub(crate) fn advance(&mut self) -> Result<()> {
         self.release();
+        // Nearly always all of the next one is there already.
+        if let Some((&[a, b, c, sequence], rest)) = self.connection.buffer().split_first_chunk::<HEADER>()
+            && let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16
+            && length < LONGEST.min(rest.len() + 1)
+            && sequence == self.sequence
+        {
+            self.sequence = sequence.wrapping_add(1);
+            self.lent = HEADER + length;
+            return Ok(());
+        }
+        self.wait_for_next()
+    }
+
+    #[cold]
+    fn wait_for_next(&mut self) -> Result<()> {
         let length = self.read_header()?;
         if length == LONGEST {
             return self.read_joined();
@@ -78,18 +99,24 @@ impl Packets {
         if self.lent == 0 { &self.joined } else { self.connection.buffer().get(HEADER..self.lent).unwrap_or_default() }
     }
 
-    /// Checks the header at the front of the buffer, which stays there, and returns the payload's length.
+    /// The same, to be changed in place.
     #[inline]
+    pub(crate) fn payload_mut(&mut self) -> &mut [u8] {
+        if self.lent == 0 {
+            &mut self.joined
+        } else {
+            self.connection.buffer_mut().get_mut(HEADER..self.lent).unwrap_or_default()
+        }
+    }
+
+    /// Checks the header at the front of the buffer, which stays there, and returns the payload's length.
     fn read_header(&mut self) -> Result<usize> {
         let buffer = self.connection.fill(HEADER)?;
         let Some(&[a, b, c, sequence]) = buffer.first_chunk::<HEADER>() else {
-            return Err(Error::internal("the connection's buffer is shorter than it said"));
+            return Err(too_short());
         };
         if sequence != self.sequence {
-            return Err(Error::protocol(format!(
-                "the server sent packet number {sequence} where {} was due; is a proxy in between that breaks the protocol?",
-                self.sequence
-            )));
+            return Err(out_of_order(sequence, self.sequence));
         }
         self.sequence = self.sequence.wrapping_add(1);
         Ok(usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16)
@@ -137,6 +164,19 @@ impl Packets {
     }
 }
 
+#[cold]
+fn out_of_order(sequence: u8, due: u8) -> Error {
+    Error::protocol(format!(
+        "the server sent packet number {sequence} where {due} was due; is a proxy in between that breaks the protocol?"
+    ))
+}
+
+#[cold]
+fn too_short() -> Error {
+    Error::internal("the connection's buffer is shorter than it said")
+}
+
+#[cold]
 fn too_long() -> Error {
     Error::unsupported(
         "a row is too long for the addon's memory; raise `spec.component.permissions.memory` of the Function to three times the \

@@ -307,6 +307,15 @@ impl Wire {
     #[inline]
     fn next_row(&mut self) -> Outcome<Option<End>> {
         self.packets.advance()?;
+        match self.packets.payload().first() {
+            Some(0xFE | 0xFF) => self.last_packet(),
+            _ => Ok(None),
+        }
+    }
+
+    /// What seems to be the last packet of a result.
+    #[cold]
+    fn last_packet(&mut self) -> Outcome<Option<End>> {
         let payload = self.packets.payload();
         match payload.first() {
             Some(0xFF) => Err(Failure::from_packet(payload)),
@@ -380,24 +389,36 @@ impl Rows<'_> {
     /// The next row; it lies in the connection's buffer until the next call.
     #[inline]
     pub(crate) fn next(&mut self) -> Outcome<Option<Row<'_>>> {
+        Ok(self.next_mut()?.map(|payload| Row { payload }))
+    }
+
+    /// The next row as it came: each value after its length. It may be changed.
+    #[inline]
+    pub(crate) fn next_mut(&mut self) -> Outcome<Option<&mut [u8]>> {
         if self.ended {
             return Ok(None);
         }
         match self.wire.next_row() {
-            Ok(None) => Ok(Some(Row { payload: self.wire.packets.payload() })),
-            Ok(Some(end)) => {
-                self.ended = true;
-                self.warnings = end.warnings;
-                if end.more_results {
-                    self.wire.broken = Some("a query returned several results");
-                    return Err(Error::internal("a query returned several results").into());
-                }
-                self.wire.broken = None;
-                Ok(None)
+            Ok(None) => Ok(Some(self.wire.packets.payload_mut())),
+            last => self.end(last).map(|()| None),
+        }
+    }
+
+    /// An error ends the result. That of the server leaves the connection in order.
+    #[cold]
+    fn end(&mut self, last: Outcome<Option<End>>) -> Outcome<()> {
+        self.ended = true;
+        match last {
+            Ok(Some(End { more_results: true, .. })) => {
+                self.wire.broken = Some("a query returned several results");
+                Err(Error::internal("a query returned several results").into())
             }
-            // An error ends the result. That of the server leaves the connection in order.
+            Ok(end) => {
+                self.warnings = end.map_or(0, |end| end.warnings);
+                self.wire.broken = None;
+                Ok(())
+            }
             Err(failure) => {
-                self.ended = true;
                 self.wire.broken = failure.code().is_none().then_some("a query failed half-way");
                 Err(failure)
             }
@@ -437,49 +458,53 @@ impl<'a> Iterator for Cells<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (&first, rest) = self.rest.split_first()?;
-        // Nearly all cells are shorter than 251 bytes.
-        let (length, rest) = match first {
-            0..=250 => (usize::from(first), rest),
-            251 => {
-                self.rest = rest;
-                return Some(Ok(None));
+        if self.rest.is_empty() {
+            return None;
+        }
+        match first_cell(self.rest) {
+            Ok((cell, head)) => {
+                self.rest = self.rest.get(head + cell.map_or(0, <[u8]>::len)..).unwrap_or_default();
+                Some(Ok(cell))
             }
-            _ => match long_length(first, rest) {
-                Some(found) => found,
-                None => return Some(Err(self.cut_off())),
-            },
-        };
-        match rest.split_at_checked(length) {
-            Some((cell, rest)) => {
-                self.rest = rest;
-                Some(Ok(Some(cell)))
+            Err(error) => {
+                self.rest = &[];
+                Some(Err(error))
             }
-            None => Some(Err(self.cut_off())),
         }
     }
 }
 
-impl Cells<'_> {
-    #[cold]
-    fn cut_off(&mut self) -> Error {
-        self.rest = &[];
-        Error::protocol("the server sent a row that is cut off")
-    }
+/// The value that a row, or what is left of it, begins with, NULL as `None`; and how many bytes its length takes.
+#[inline]
+pub(crate) fn first_cell(row: &[u8]) -> Result<(Option<&[u8]>, usize)> {
+    let (&first, rest) = row.split_first().ok_or_else(cut_off)?;
+    // Nearly all cells are shorter than 251 bytes.
+    let (length, head) = match first {
+        0..=250 => (usize::from(first), 1),
+        251 => return Ok((None, 1)),
+        _ => long_length(first, rest).ok_or_else(cut_off)?,
+    };
+    let cell = rest.get(head - 1..).and_then(|rest| rest.get(..length)).ok_or_else(cut_off)?;
+    Ok((Some(cell), head))
 }
 
 #[cold]
-fn long_length(first: u8, rest: &[u8]) -> Option<(usize, &[u8])> {
+fn cut_off() -> Error {
+    Error::protocol("the server sent a row that is cut off")
+}
+
+/// A value's length, and how many bytes say it, the first included.
+#[cold]
+fn long_length(first: u8, rest: &[u8]) -> Option<(usize, usize)> {
     let width = match first {
         252 => 2,
         253 => 3,
         254 => 8,
         _ => return None,
     };
-    let (digits, rest) = rest.split_at_checked(width)?;
     let mut length = [0; 8];
-    length.get_mut(..width)?.copy_from_slice(digits);
-    Some((usize::try_from(u64::from_le_bytes(length)).ok()?, rest))
+    length.get_mut(..width)?.copy_from_slice(rest.get(..width)?);
+    Some((usize::try_from(u64::from_le_bytes(length)).ok()?, 1 + width))
 }
 
 #[cfg(test)]

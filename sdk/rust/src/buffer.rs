@@ -16,11 +16,19 @@ pub(crate) struct ReadBuffer {
 
 impl ReadBuffer {
     /// What is there.
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.data.get(self.start..).unwrap_or_default()
     }
 
+    /// What is there, to be changed in place.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.data.get_mut(self.start..).unwrap_or_default()
+    }
+
     /// Drops the first `count` bytes; more than there are drops all.
+    #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.data.len());
     }

@@ -29,31 +29,46 @@ impl Connection {
 
     /// Waits until at least `count` bytes are there in one piece and returns all that are there. The peer closing before that
     /// is an error of kind `unavailable`.
+    #[inline]
     pub fn fill(&mut self, count: usize) -> Result<&[u8]> {
         if !self.try_fill(count)? {
-            return Err(Error::unavailable(format!(
-                "the database closed the connection: {count} bytes were expected, {} came",
-                self.input.bytes().len()
-            )));
+            return Err(self.closed(count));
         }
         Ok(self.input.bytes())
     }
 
+    #[cold]
+    fn closed(&self, count: usize) -> Error {
+        let came = self.input.bytes().len();
+        Error::unavailable(format!("the database closed the connection: {count} bytes were expected, {came} came"))
+    }
+
     /// Like [`fill`](Self::fill), but the peer closing before that is `false`.
+    #[inline]
     pub fn try_fill(&mut self, count: usize) -> Result<bool> {
-        if self.input.bytes().len() >= count {
-            return Ok(true);
-        }
+        if self.input.bytes().len() >= count { Ok(true) } else { self.wait(count) }
+    }
+
+    #[cold]
+    fn wait(&mut self, count: usize) -> Result<bool> {
         self.flush()?;
         self.input.fill(&mut *self.stream, count)
     }
 
     /// What was read and not yet consumed.
+    #[inline]
     pub fn buffer(&self) -> &[u8] {
         self.input.bytes()
     }
 
+    /// The same, for parsers that change what they read in place.
+    #[inline]
+    pub fn buffer_mut(&mut self) -> &mut [u8] {
+        self.input.bytes_mut()
+    }
+
     /// Drops the first `count` bytes of the buffer.
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         self.input.consume(count);
     }

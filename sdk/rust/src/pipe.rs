@@ -50,6 +50,7 @@ impl Writer {
 
     /// Lends the buffer so that bytes are made in place: append to it, nothing else. What is in it is sent first once there is
     /// much; it grows if one loan appends more than fits.
+    #[inline]
     pub fn buffer(&mut self) -> Result<&mut Vec<u8>> {
         // An eighth is left for the next loan, so that a typical row does not make the buffer grow.
         if self.buffer.len() >= WRITE_SIZE / 8 * 7 {
@@ -71,6 +72,7 @@ impl Writer {
     }
 
     /// Sends what was collected.
+    #[cold]
     fn send(&mut self) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         self.pass(&buffer)?;

@@ -172,6 +172,11 @@ impl Table {
     }
 }
 
+/// How many rows each of sysbench's tables has, numbered from 1.
+pub(crate) fn sbtest_rows(size: u64) -> u64 {
+    TABLES.iter().find(|table| table.database == "sbtest").map_or(0, |table| table.rows(size))
+}
+
 /// Makes and fills the databases, `size` bytes in dumps. The server must allow `local_infile`.
 pub(crate) fn fill(server: &Client, size: u64, alone: bool) -> Result<()> {
     let tables: Vec<&Table> = TABLES.iter().chain(alone.then_some(&BIG)).collect();

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a program for people: its output is its purpose")]
 
 mod data;
+mod load;
 mod report;
 mod sides;
 mod sink;
@@ -99,6 +100,10 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Sandbox) {
         bench.sandbox(&mut report)?;
+    }
+    // The last: it changes rows.
+    if wanted(Part::Load) {
+        bench.load(&mut report)?;
     }
     let verdicts = steps::verdicts(&report);
     if arguments.json {

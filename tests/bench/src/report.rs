@@ -19,6 +19,15 @@ pub(crate) struct Record {
     pub(crate) stored: Vec<u64>,
 }
 
+/// How long the writes of others took meanwhile.
+#[derive(Debug, Clone)]
+struct Latencies {
+    /// What was done meanwhile.
+    during: String,
+    /// In milliseconds.
+    writes: Vec<f64>,
+}
+
 /// One comparison.
 #[derive(Debug, Clone)]
 pub(crate) struct Verdict {
@@ -52,6 +61,7 @@ impl Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     records: Vec<Record>,
+    latencies: Vec<Latencies>,
 }
 
 impl Report {
@@ -66,6 +76,19 @@ impl Report {
             record.runs.push(usage);
             record.stored.extend(stored);
         }
+    }
+
+    /// Adds how long the writes of others took during something, in milliseconds.
+    pub(crate) fn add_writes(&mut self, during: &str, writes: impl Iterator<Item = f64>) {
+        match self.latencies.iter_mut().find(|known| known.during == during) {
+            Some(known) => known.writes.extend(writes),
+            None => self.latencies.push(Latencies { during: during.to_owned(), writes: writes.collect() }),
+        }
+    }
+
+    /// How long the writes of others took: a share of them, such as 0.5, took no longer. In milliseconds.
+    pub(crate) fn writes(&self, during: &str, share: f64) -> Option<f64> {
+        self.latencies.iter().find(|known| known.during == during)?.quantile(share)
     }
 
     fn find(&self, step: &str, who: &str) -> Option<&Record> {
@@ -110,6 +133,18 @@ impl Report {
                 value(|usage| usage.peak),
                 stored.unwrap_or_default()
             );
+        }
+        if !self.latencies.is_empty() {
+            let _ = writeln!(
+                text,
+                "\n{:<53} {:>8} {:>10} {:>10} {:>10}",
+                "writes of others, ms", "writes", "median", "99 %", "slowest"
+            );
+        }
+        for latencies in &self.latencies {
+            let [median, most, slowest] = QUANTILES.map(|share| latencies.quantile(share).unwrap_or_default());
+            let (during, count) = (&latencies.during, latencies.writes.len());
+            let _ = writeln!(text, "{during:<53} {count:>8} {median:>10.2} {most:>10.2} {slowest:>10.2}");
         }
         let _ = writeln!(text);
         for verdict in verdicts {
@@ -160,7 +195,37 @@ impl Report {
                 })
             })
             .collect();
-        json!({ "about": about, "records": records, "verdicts": verdicts })
+        let writes: Vec<Value> = self
+            .latencies
+            .iter()
+            .map(|latencies| {
+                let [median, most, slowest] = QUANTILES.map(|share| latencies.quantile(share));
+                json!({
+                    "during": latencies.during, "writes": latencies.writes.len(), "median_ms": median, "p99_ms": most,
+                    "slowest_ms": slowest,
+                })
+            })
+            .collect();
+        json!({ "about": about, "records": records, "writes": writes, "verdicts": verdicts })
+    }
+}
+
+/// What is told of the writes of others: median, 99 of 100, slowest.
+const QUANTILES: [f64; 3] = [0.5, 0.99, 1.0];
+
+impl Latencies {
+    /// A share of the writes took no longer than this.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index of a list"
+    )]
+    fn quantile(&self, share: f64) -> Option<f64> {
+        let mut sorted = self.writes.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().checked_sub(1)?;
+        sorted.get((last as f64 * share).ceil() as usize).copied()
     }
 }
 
@@ -187,6 +252,16 @@ mod tests {
         assert_eq!(median([3.0].into_iter()), Some(3.0));
         assert_eq!(median([9.0, 1.0, 2.0].into_iter()), Some(2.0));
         assert_eq!(median([4.0, 1.0, 2.0, 9.0].into_iter()), Some(3.0));
+    }
+
+    #[test]
+    fn quantiles() {
+        let mut report = Report::default();
+        assert_eq!(report.writes("a backup", 0.5), None);
+        report.add_writes("a backup", (1..=50).rev().map(f64::from));
+        report.add_writes("a backup", (51..=101).map(f64::from));
+        assert_eq!(QUANTILES.map(|share| report.writes("a backup", share)), [Some(51.0), Some(100.0), Some(101.0)]);
+        assert!(report.to_text(&[]).contains("51.00     100.00     101.00"), "{}", report.to_text(&[]));
     }
 
     #[test]

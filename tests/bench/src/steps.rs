@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_test_support::mysql::{MysqlOptions, MysqlServer};
 
 use crate::data::{self, ALONE, DATABASES};
+use crate::load::{self, Window, Writers};
 use crate::report::{Report, Target, Verdict};
 use crate::sides::{Place, Side};
 use crate::sink::Home;
@@ -19,6 +21,14 @@ const RESTORE: &str = "restore";
 const TABLE: &str = "one table: backup";
 const TABLE_DUMP: &str = "one table: only the dump";
 const DUMP: &str = "only the dump";
+const LOAD: &str = "first, others write";
+/// How the report calls the time in which nothing is backed up.
+const ALONE_WRITES: &str = "no backup";
+
+/// How long others write alone.
+const QUIET: Duration = Duration::from_secs(10);
+/// Between two backups.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What all measurements share.
 pub(crate) struct Bench<'a> {
@@ -41,6 +51,8 @@ pub(crate) enum Part {
     Table,
     /// The addon's dump alone: in the sandbox, natively, with and without TLS.
     Sandbox,
+    /// What backups do to others who write to the server.
+    Load,
 }
 
 impl Bench<'_> {
@@ -114,6 +126,29 @@ impl Bench<'_> {
             for (name, home, tls) in ways {
                 say(&format!("{DUMP}, {name}"));
                 report.add(DUMP, name, self.dump(home, DATABASES, 4, tls)?, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// First backups by both sides while others write, and how long their writes take.
+    pub(crate) fn load(&self, report: &mut Report) -> Result<()> {
+        let place = Place::new(&self.folder.join("load"), &self.coffer)?;
+        for round in 0..self.runs {
+            place.empty()?;
+            let writers = Writers::start(self.server, data::sbtest_rows(self.size))?;
+            say(ALONE_WRITES);
+            let mut windows = vec![(ALONE_WRITES, Window::wait(QUIET)?)];
+            for side in if round % 2 == 0 { [Side::Peer, Side::Coffer] } else { [Side::Coffer, Side::Peer] } {
+                say(&format!("{LOAD}, {}", side.name()));
+                let usage = place.back_up(side, self.server)?;
+                windows.push((side.name(), Window::last(usage.wall)?));
+                report.add(LOAD, side.name(), usage, None);
+                Window::wait(PAUSE)?;
+            }
+            let writes = writers.finish()?;
+            for (during, window) in windows {
+                report.add_writes(during, load::milliseconds(&writes, window));
             }
         }
         Ok(())
@@ -212,6 +247,13 @@ pub(crate) fn verdicts(report: &Report) -> Vec<Verdict> {
         Some(Target::AtLeast(1.5)),
     );
     judge("one table: backup, two workers against one", ratio(TABLE, workers, wall), "×", None);
+
+    let slower = |side: &str| Some(report.writes(side, 0.5)? / report.writes(ALONE_WRITES, 0.5)?);
+    judge("others' writes during a backup: median, of without", slower(coffer), "×", Some(Target::AtMost(2.0)));
+    judge("others' writes during the peer's: median, of without", slower(peer), "×", None);
+    let slowest = |side: &str| report.writes(side, 1.0);
+    judge("others' writes during a backup: the slowest", slowest(coffer), "ms", Some(Target::AtMost(1000.0)));
+    judge("others' writes during the peer's: the slowest", slowest(peer), "ms", None);
     verdicts
 }
 
