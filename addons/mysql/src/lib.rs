@@ -24,6 +24,7 @@ mod plan;
 mod privileges;
 mod progress;
 mod public_key;
+mod repair;
 mod replica;
 mod restore;
 mod rewrite;

@@ -4,6 +4,7 @@ use coffer_addon_sdk::{Context, Error, Reader, Result};
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::failure::Failure;
+use crate::catalog::PERIOD;
 use crate::layout::{self, Column, Transfer, quote};
 use crate::progress;
 use crate::session::literal;
@@ -92,8 +93,14 @@ fn pass_over(input: &mut Reader, lines: u64) -> Result<()> {
 }
 
 impl<'a> Table<'a> {
-    /// Asks the server for the columns. `names` says which they are; without it, all that are not generated.
-    pub(crate) fn find(wire: &mut Wire, database: &'a str, name: &'a str, names: Option<Vec<String>>) -> Result<Self> {
+    /// Asks the server for the columns. `names` says which they are; without it, all that are not generated. The fields of `numbers` are
+    /// numbers of ENUM and SET values.
+    pub(crate) fn find(
+        wire: &mut Wire,
+        (database, name): (&'a str, &'a str),
+        names: Option<Vec<String>>,
+        numbers: &[String],
+    ) -> Result<Self> {
         let found = wire.query_text(format!(
             "SELECT COLUMN_NAME, DATA_TYPE, EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
              ORDER BY ORDINAL_POSITION",
@@ -104,7 +111,9 @@ impl<'a> Table<'a> {
         for row in found {
             if let [name, data_type, extra] = row.as_slice() {
                 let data_type = data_type.to_ascii_lowercase();
-                let column = Column { name: name.clone(), transfer: Transfer::of(&data_type) };
+                let by_number = numbers.contains(name);
+                let transfer = if by_number { Transfer::Number } else { Transfer::of(&data_type, "") };
+                let column = Column { name: name.clone(), transfer };
                 // Not `DEFAULT_GENERATED`: that is a default which is an expression.
                 let extra = extra.to_ascii_uppercase();
                 let generated =
@@ -124,7 +133,10 @@ impl<'a> Table<'a> {
                 .into_iter()
                 .map(|name| {
                     let found = all.iter().find(|(column, ..)| column.name == name);
-                    found.map(|(column, kind, _)| (column.clone(), kind.clone())).ok_or_else(|| {
+                    let found = found.map(|(column, kind, _)| (column.clone(), kind.clone()));
+                    // A period that is not said in the definition is not listed either.
+                    let hidden = || PERIOD.contains(&name.as_str()).then(|| period(&name));
+                    found.or_else(hidden).ok_or_else(|| {
                         Error::data(format!(
                             "the table {table} has no column {}, which the backup has rows for",
                             quote(&name)
@@ -139,6 +151,10 @@ impl<'a> Table<'a> {
     fn columns(&self) -> Vec<Column> {
         self.columns.iter().map(|(column, _)| column.clone()).collect()
     }
+}
+
+fn period(name: &str) -> (Column, String) {
+    (Column { name: name.to_owned(), transfer: Transfer::Plain }, "timestamp".to_owned())
 }
 
 /// Loads all rows by `LOAD DATA LOCAL INFILE`. Returns how many.
@@ -406,7 +422,7 @@ mod tests {
 
     fn columns(kinds: &[&str]) -> Vec<(Column, String)> {
         let column =
-            |kind: &&str| (Column { name: format!("c{kind}"), transfer: Transfer::of(kind) }, (*kind).to_owned());
+            |kind: &&str| (Column { name: format!("c{kind}"), transfer: Transfer::of(kind, "") }, (*kind).to_owned());
         kinds.iter().map(column).collect()
     }
 

@@ -57,6 +57,11 @@ impl Server {
     pub(crate) fn is_mysql(&self, major: u16, minor: u16, patch: u16) -> bool {
         self.flavor == Flavor::MySql && self.version >= (major, minor, patch)
     }
+
+    /// Whether the past of system-versioned tables can be read out of it and written into it: MariaDB since 10.11.
+    pub(crate) fn takes_history(&self) -> bool {
+        self.flavor == Flavor::MariaDb && self.version >= (10, 11, 0)
+    }
 }
 
 /// How a command without rows ended.
