@@ -15,25 +15,26 @@ const TABLES: &str = "DROP DATABASE IF EXISTS d; CREATE DATABASE d; USE d; SET s
 CREATE TABLE a_gate (id INT PRIMARY KEY); INSERT INTO a_gate VALUES (1);
 CREATE TABLE m (id INT PRIMARY KEY, v INT, w INT); INSERT INTO m VALUES (1, 1, 1), (2, 2, 2);
 CREATE TABLE isam (id INT PRIMARY KEY, v INT, w INT) ENGINE=MyISAM; INSERT INTO isam VALUES (1, 1, 1);
-CREATE TABLE e (x ENUM('a', 'b')); INSERT INTO e VALUES ('b');
 CREATE TABLE z_gate (id INT PRIMARY KEY); INSERT INTO z_gate VALUES (1);
 DO SLEEP(1.1); CREATE TABLE n LIKE m; INSERT INTO n VALUES (7, 7, 7);";
 
 /// What may happen, and at which table the backup is at that moment.
 const CHANGES: &[(&str, &str)] = &[
     ("a_gate", "ALTER TABLE m ADD COLUMN z INT DEFAULT 9"),
+    ("a_gate", "ALTER TABLE isam DROP COLUMN w"),
+    ("a_gate", "RENAME TABLE m TO o, n TO m, o TO n"),
+    ("a_gate", "TRUNCATE m"),
+    ("a_gate", "DROP TABLE m"),
+    ("a_gate", "INSERT INTO m VALUES (3, 3, 3)"),
+];
+
+/// What is of interest only when the definition is read after the rows.
+const LATER: &[(&str, &str)] = &[
     ("z_gate", "ALTER TABLE m ADD COLUMN z INT DEFAULT 9"),
     ("z_gate", "ALTER TABLE m DROP COLUMN w"),
-    ("a_gate", "ALTER TABLE isam DROP COLUMN w"),
     ("z_gate", "ALTER TABLE isam ADD COLUMN z INT DEFAULT 9"),
-    ("z_gate", "ALTER TABLE e MODIFY x ENUM('b', 'a')"),
-    ("a_gate", "RENAME TABLE m TO o, n TO m, o TO n"),
-    ("a_gate", "DROP TABLE m"),
     ("z_gate", "DROP TABLE m"),
-    ("a_gate", "TRUNCATE m"),
-    ("a_gate", "DROP TABLE m; CREATE TABLE m (id INT PRIMARY KEY, v INT, w INT); INSERT INTO m VALUES (3, 3, 3)"),
     ("z_gate", "CREATE TABLE fresh (a INT)"),
-    ("a_gate", "INSERT INTO m VALUES (3, 3, 3)"),
 ];
 
 /// A session that lets nobody read this table, until it is dropped.
@@ -69,7 +70,8 @@ fn changes(flavor: Flavor, format: &str) {
     };
     server.exec(&format!("CREATE USER keeper@'%' IDENTIFIED BY 'secret'; {rights}")).unwrap();
     let (mut failed, mut right) = (0, 0);
-    for (gate, change) in CHANGES {
+    let later = if format == "parallel" { LATER } else { &[] };
+    for (gate, change) in CHANGES.iter().chain(later) {
         server.exec(TABLES).unwrap();
         let before = Portrait::of(&server);
         let site = Site::local(&server, "d").login("keeper", "secret").backup("workers", "1").backup("format", format);
@@ -92,12 +94,12 @@ fn changes(flavor: Flavor, format: &str) {
             failed += 1;
             assert_eq!(site.snapshot_count("main"), 0, "{change}: a backup that failed is no backup");
             let said = text(&output);
-            let clear = ["changed while the backup ran", "while the backup ran", "definition has changed", "doesn't exist"];
+            let clear = ["while the backup ran", "definition has changed", "doesn't exist"];
             assert!(clear.iter().any(|why| said.contains(why)), "{format}, {gate}, {change}: {said}");
         }
     }
     println!("{flavor:?} {format}: {failed} backups failed, {right} were right");
-    assert!(failed >= 6 && right >= 1, "{failed} failed, {right} right");
+    assert!(failed >= 5 && right >= 1, "{failed} failed, {right} right");
 }
 
 #[test]

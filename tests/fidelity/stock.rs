@@ -28,8 +28,28 @@ const TABLES_OF_MARIADB: &[(&str, &str)] = &[
     ("zoo_tables.odd `child", "the same"),
 ];
 
-/// What a stock dump changes or leaves out of what it does restore.
-const CHANGED: &[(&str, &str)] = &[("ROWS OF `zoo_types`.`floats`", "FLOAT is written with six digits")];
+/// What a stock dump changes or leaves out of what it has.
+const CHANGED: &[(&str, &str)] = &[
+    ("ROWS OF `zoo_types`.`floats`", "FLOAT is written with six digits"),
+    ("ROWS OF `zoo_types`.`float_keys`", "the same"),
+    ("ROWS OF `zoo_types`.`moments`", "2020-02-30 goes in without ALLOW_INVALID_DATES, as 0000-00-00"),
+    ("ROWS OF `zoo_types`.`old_sets`", "text is written as UTF-8: what has no counterpart there is a question mark"),
+    ("ROWS OF `zoo_types`.`east_asia`", "the same, and characters that are one in UTF-8 are one after that"),
+    ("ROWS OF `zoo_types`.`empty_choices`", "no member, the first member or none: the empty text does not say which"),
+    (" by latin1`", "its name and comment are UTF-8 in a text of latin1"),
+];
+const CHANGED_BY_MYSQLDUMP: &[(&str, &str)] = &[
+    ("TABLE `zoo_tables`.", "a collation that columns had from their table is their own after it"),
+    ("TABLE `zoo_code`.", "the same"),
+    ("HISTOGRAM ", "histograms are left out"),
+    ("DATABASE `zoo_closed`", "a database is not read-only after it"),
+];
+const CHANGED_BY_MARIADB_DUMP: &[(&str, &str)] = &[
+    ("ROWS OF `zoo_tables`.`history", "only the rows of today, without the times they are from"),
+    ("POSITION OF `zoo_tables`.`circling`", "SETVAL does not count circles"),
+    ("POSITION OF `zoo_tables`.`set_back`", "SETVAL does not go back"),
+    ("GEOMETRY_COLUMNS `zoo_types`.`placed`.", "SHOW CREATE TABLE does not say the reference system"),
+];
 
 fn stock_dump(flavor: Flavor) {
     let zoo = zoo(flavor);
@@ -67,7 +87,9 @@ fn stock_dump(flavor: Flavor) {
         .collect();
     let left_out: Vec<&str> = left_out.iter().map(String::as_str).collect();
     let stock = Portrait::of(&zoo.server).without(&left_out);
-    assert_same_but(&stock, &Portrait::of(&target), CHANGED);
+    let known: Vec<_> = known(flavor).into_iter().filter(|(object, _)| !object.contains("zoo_broken")).collect();
+    let changed = if flavor == Flavor::MySql { CHANGED_BY_MYSQLDUMP } else { CHANGED_BY_MARIADB_DUMP };
+    assert_same_but(&stock, &Portrait::of(&target), &[known.as_slice(), CHANGED, changed].concat());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::accounts::script::Accounts;
 use crate::catalog::{self, Database, Kind, Reading, Table};
 use crate::chunks::{self, CHUNK, Chunks};
 use crate::definition::Definition;
+use crate::digest::{self, Watch};
 use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, Transfer, USERS, VIEWS, fact, quote};
 use crate::params::{BackupParams, Databases, Format, GtidPurged};
 use crate::replica::{self, Sources};
@@ -32,13 +33,15 @@ pub struct MySqlBackup {
     session: Session,
     /// The leader's.
     view: Option<View>,
+    /// Beside the view, for seeing whether tables change.
+    aside: Option<Session>,
 }
 
 impl Backup for MySqlBackup {
     fn open(context: Context, target: Target) -> Result<Self> {
         let params = BackupParams::read(&context)?;
         let session = Session::open(&target, &context)?;
-        Ok(Self { context, params, target, session, view: None })
+        Ok(Self { context, params, target, session, view: None, aside: None })
     }
 
     fn prepare(&mut self) -> Result<String> {
@@ -134,11 +137,35 @@ impl Backup for MySqlBackup {
         if let Some(view) = self.view.take() {
             view.end(&mut self.session)?;
         }
+        if let Some(mut aside) = self.aside.take() {
+            aside.close()?;
+        }
         self.session.close()
     }
 }
 
 impl MySqlBackup {
+    /// The session beside the view.
+    fn open_aside(&mut self) -> Result<&mut Session> {
+        if self.aside.is_none() {
+            self.aside = Some(Session::open(&self.target, &self.context)?);
+        }
+        self.aside.as_mut().ok_or_else(|| Error::internal("a session that was opened is not there"))
+    }
+
+    /// That a table still is what it was, if that is not certain anyway.
+    fn check_table(&mut self, database: &str, table: &Table, text: Option<&[u8]>, expected: &str) -> Result<()> {
+        if expected.is_empty() {
+            return Ok(());
+        }
+        let aside = self.open_aside()?;
+        let now = match text {
+            Some(text) => digest::of_text(aside, database, table, text)?,
+            None => digest::of(aside, database, table)?,
+        };
+        if now == expected { Ok(()) } else { Err(digest::changed(database, &table.name)) }
+    }
+
     fn facts(&self, databases: &[Database]) -> Vec<Fact> {
         let mut facts = vec![
             Fact::new(fact::FORMAT, self.params.format.as_str()),
@@ -213,9 +240,10 @@ impl MySqlBackup {
         if self.view.as_ref().is_none_or(View::keeps_definitions) {
             return Ok(digests);
         }
+        let aside = self.open_aside()?;
         for database in databases {
             for table in database.of_kind(Kind::Base) {
-                let digest = ddl::digest(&mut self.session, &database.name, table)?;
+                let digest = digest::of(aside, &database.name, table)?;
                 digests.insert((database.name.clone(), table.name.clone()), digest);
             }
         }
@@ -319,9 +347,13 @@ impl MySqlBackup {
     fn write(&mut self, item: &Item, out: &mut Writer) -> Result<Vec<Fact>> {
         if item.path == SINGLE {
             let databases = catalog::databases(&mut self.session, &self.params.selection)?;
-            let (digest, head) = item.token.split_once('\n').unwrap_or_default();
+            let (expected, head) = item.token.split_once('\n').unwrap_or_default();
+            if !expected.is_empty() {
+                self.open_aside()?;
+            }
+            let watch = self.aside.as_mut().map(|now| Watch { now, expected }).filter(|_| !expected.is_empty());
             let count =
-                script::single(&mut self.session, &self.context, &self.params, &databases, (head, digest), out)?;
+                script::single(&mut self.session, &self.context, &self.params, &databases, head, watch, out)?;
             return Ok(vec![Fact::new(fact::ROWS, count)]);
         }
         let stream = Stream::parse(&item.path).ok_or_else(|| Error::internal("the path is none of this addon's"))?;
@@ -360,12 +392,16 @@ impl MySqlBackup {
             }
             Stream::Load => {
                 let databases = catalog::databases(&mut self.session, &self.params.selection)?;
-                let (digest, chunks) = item.token.split_once('\n').unwrap_or_default();
+                let (expected, chunks) = item.token.split_once('\n').unwrap_or_default();
                 let chunks = parse_chunk_list(chunks);
                 let count = |database: &str, table: &str| {
                     chunks.get(&(database.to_owned(), table.to_owned())).copied().unwrap_or_default()
                 };
-                script::load(&mut self.session, &self.context, &self.params, &databases, (&count, digest), out)?;
+                if !expected.is_empty() {
+                    self.open_aside()?;
+                }
+                let watch = self.aside.as_mut().map(|now| Watch { now, expected }).filter(|_| !expected.is_empty());
+                script::load(&mut self.session, &self.context, &self.params, &databases, &count, watch, out)?;
             }
             Stream::Rows { database, table, .. } => return self.write_rows(database, table, &item.token, out),
         }
@@ -376,9 +412,7 @@ impl MySqlBackup {
         let (table, _, digest) = parse_table_token(table, token);
         out.write_all(&ddl::use_database(database))?;
         let text = ddl::table(&mut self.session, database, &table)?;
-        if !digest.is_empty() && ddl::digest_of(&mut self.session, database, &table, &text)? != digest {
-            return Err(ddl::changed(database, &table.name));
-        }
+        self.check_table(database, &table, Some(&text), &digest)?;
         out.write_all(&text)?;
         if self.params.column_statistics != Some(false) {
             out.write_all(&ddl::histograms(&mut self.session, database, &table)?)?;
@@ -396,11 +430,17 @@ impl MySqlBackup {
         let range = chunks::condition(&range, reading.integer_key.as_deref())?;
         let conditions: Vec<String> = range.into_iter().chain(self.params.condition.clone()).collect();
         let select = reading.select(&self.session, database, &table, &conditions);
-        let count = rows::write(self.session.stored_rows(select)?, out)?;
+        let rows = match self.session.stored_rows(select) {
+            // No such table or column any more, or another definition: it is known why.
+            Err(failure) if !digest.is_empty() && matches!(failure.code(), Some(1054 | 1146 | 1412)) => {
+                self.check_table(database, &table, None, &digest)?;
+                return Err(failure.into());
+            }
+            rows => rows?,
+        };
+        let count = rows::write(rows, out)?;
         // The transaction has read the table, so that nobody can change it now.
-        if !digest.is_empty() && ddl::digest(&mut self.session, database, &table)? != digest {
-            return Err(ddl::changed(database, &table.name));
-        }
+        self.check_table(database, &table, None, &digest)?;
         let columns = layout::encode_list(reading.fields.iter().map(|field| field.name.as_str()));
         let mut facts = vec![Fact::new(fact::ROWS, count), Fact::new(fact::COLUMNS, columns)];
         let numbers = reading.fields.iter().filter(|field| field.transfer == Transfer::Number);
@@ -418,7 +458,7 @@ fn digest_of_all(digests: &ByTable<String>) -> String {
         return String::new();
     }
     let all = digests.iter().map(|((database, table), digest)| (database.as_str(), table.as_str(), digest.as_str()));
-    script::digest_of_all(all)
+    digest::of_all(all)
 }
 
 /// What a restore wants to know of a table before it reads its definition.

@@ -150,6 +150,8 @@ pub(crate) struct Field {
     pub(crate) charset: String,
     /// How its values come into a stream of rows and out of it.
     pub(crate) transfer: Transfer,
+    /// Whether it is `AUTO_INCREMENT`.
+    counts: bool,
 }
 
 /// How the rows of a table are read.
@@ -170,16 +172,17 @@ impl Reading {
     pub(crate) fn of(session: &mut Session, database: &str, table: &Table) -> Result<Self> {
         let place = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(database), literal(&table.name));
         let columns = session.text(format!(
-            "SELECT COLUMN_NAME, DATA_TYPE, GENERATION_EXPRESSION, CHARACTER_SET_NAME, COLUMN_TYPE FROM information_schema.COLUMNS WHERE \
-             {place} ORDER BY ORDINAL_POSITION"
+            "SELECT COLUMN_NAME, DATA_TYPE, GENERATION_EXPRESSION, CHARACTER_SET_NAME, COLUMN_TYPE, EXTRA FROM information_schema.COLUMNS \
+             WHERE {place} ORDER BY ORDINAL_POSITION"
         ))?;
         let mut fields = Vec::with_capacity(columns.len());
         let mut period = Vec::new();
         for column in columns {
-            let [name, data_type, generation, charset, column_type] = column.as_slice() else { continue };
+            let [name, data_type, generation, charset, column_type, extra] = column.as_slice() else { continue };
+            let counts = extra.to_ascii_lowercase().contains(AUTO_INCREMENT);
             let data_type = data_type.to_ascii_lowercase();
             let transfer = Transfer::of(&data_type, column_type);
-            let field = Field { name: name.clone(), data_type, charset: charset.clone(), transfer };
+            let field = Field { name: name.clone(), data_type, charset: charset.clone(), transfer, counts };
             if generation.is_empty() {
                 fields.push(field);
             } else if table.versioned && matches!(generation.as_str(), "ROW START" | "ROW END") {
@@ -232,7 +235,8 @@ impl Reading {
 
     /// The columns as they are loaded again.
     pub(crate) fn columns(&self) -> Vec<Column> {
-        let column = |field: &Field| Column { name: field.name.clone(), transfer: field.transfer };
+        let column =
+            |field: &Field| Column { name: field.name.clone(), transfer: field.transfer, counts: field.counts };
         self.fields.iter().map(column).collect()
     }
 
@@ -286,6 +290,9 @@ impl Reading {
     }
 }
 
+/// What `EXTRA` says of a column that counts, in lower case.
+pub(crate) const AUTO_INCREMENT: &str = "auto_increment";
+
 /// The columns that a system-versioned table has if it does not say others.
 pub(crate) const PERIOD: [&str; 2] = ["row_start", "row_end"];
 
@@ -295,8 +302,8 @@ fn takes_double(session: &Session) -> bool {
 
 impl Field {
     fn moment(name: &str) -> Self {
-        let transfer = Transfer::Plain;
-        Self { name: name.to_owned(), data_type: "timestamp".to_owned(), charset: String::new(), transfer }
+        let (data_type, charset) = ("timestamp".to_owned(), String::new());
+        Self { name: name.to_owned(), data_type, charset, transfer: Transfer::Plain, counts: false }
     }
 
     /// The character set, if not all of its text can be turned into UTF-8 and back.

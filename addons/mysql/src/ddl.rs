@@ -58,54 +58,6 @@ fn position(session: &mut Session, name: &str) -> Result<Vec<u8>> {
     Ok(format!("INSERT INTO {name} VALUES ({});\n", row.join(", ")).into_bytes())
 }
 
-/// What a table's definition is at this moment, in a few digits: for finding out whether somebody changes it. Its counter is no part of it.
-pub(crate) fn digest(session: &mut Session, database: &str, table: &Table) -> Result<String> {
-    let text = self::table(session, database, table)?;
-    digest_of(session, database, table, &text)
-}
-
-/// The same, where [`table`] was asked just now.
-pub(crate) fn digest_of(session: &mut Session, database: &str, table: &Table, text: &[u8]) -> Result<String> {
-    if table.kind != Kind::Base {
-        return Ok(String::new());
-    }
-    // Tables that change their names with each other look the same, but were hardly made in the same second.
-    let made = session.value(format!(
-        "SELECT CREATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
-        literal(database),
-        literal(&table.name)
-    ))?;
-    let hash = without_counter(text)
-        .chain(made.unwrap_or_default().into_bytes())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    Ok(format!("{hash:016x}"))
-}
-
-/// Whether these are not the same definition, whatever their counters are.
-pub(crate) fn is_changed(before: &[u8], now: &[u8]) -> bool {
-    !without_counter(before).eq(without_counter(now))
-}
-
-/// The definition without ` AUTO_INCREMENT=5`, which every row that is added changes.
-fn without_counter(text: &[u8]) -> impl Iterator<Item = u8> {
-    const OPTION: &[u8] = b" AUTO_INCREMENT=";
-    let at = memchr::memmem::rfind(text, OPTION).unwrap_or(text.len());
-    let (before, rest) = text.split_at_checked(at).unwrap_or((text, &[]));
-    let digits = rest.iter().skip(OPTION.len()).take_while(|byte| byte.is_ascii_digit()).count();
-    before.iter().chain(rest.iter().skip(OPTION.len().saturating_add(digits))).copied()
-}
-
-/// That a table is not what it was when the backup began.
-pub(crate) fn changed(database: &str, table: &str) -> Error {
-    Error::unavailable(format!(
-        "the definition of {}.{} was changed while the backup ran: its rows and its definition may not belong together. Start the backup \
-         again; with one more privilege (BACKUP_ADMIN, on MariaDB RELOAD) it keeps such changes away while it runs",
-        quote(database),
-        quote(table)
-    ))
-    .retryable(true)
-}
-
 /// The statements that give a table its histograms, as they are. Servers before MySQL 8.0.31 can only count anew.
 pub(crate) fn histograms(session: &mut Session, database: &str, table: &Table) -> Result<Vec<u8>> {
     let mut text = Vec::new();
@@ -275,7 +227,10 @@ pub(crate) fn events(session: &mut Session, database: &str) -> Result<Vec<u8>> {
     let mut bodies = Bodies::of(session, database)?;
     for row in &names {
         let [name, comment] = row.as_slice() else { continue };
-        let shown = show(session, &format!("SHOW CREATE EVENT {}", quote(name)), 3, name)?;
+        let mut shown = show(session, &format!("SHOW CREATE EVENT {}", quote(name)), 3, name)?;
+        if shown.sql_mode.as_deref().is_some_and(|mode| mode.contains("HIGH_NOT_PRECEDENCE")) {
+            shown.text = repair::without_default_completion(&shown.text);
+        }
         bodies.add(&shown.in_one_charset(session, name, comment)?);
     }
     Ok(bodies.end())
@@ -595,17 +550,6 @@ mod tests {
             String::from_utf8(bodies.end()).unwrap(),
             [body("A"), alter("cp1251_bin"), body("B"), body("C"), body("D"), alter("utf8mb4_bin")].concat()
         );
-    }
-
-    #[test]
-    fn counters_are_no_part_of_a_definition() {
-        for (text, expected) in [
-            ("CREATE TABLE `t` (x) ENGINE=InnoDB AUTO_INCREMENT=57 DEFAULT CHARSET=x;\n", "CREATE TABLE `t` (x) ENGINE=InnoDB DEFAULT CHARSET=x;\n"),
-            ("CREATE TABLE `t` (x) AUTO_INCREMENT=5", "CREATE TABLE `t` (x)"),
-            ("CREATE TABLE `t` (x)", "CREATE TABLE `t` (x)"),
-        ] {
-            assert_eq!(String::from_utf8(without_counter(text.as_bytes()).collect()).unwrap(), expected);
-        }
     }
 
     #[test]

@@ -145,8 +145,7 @@ fn form(column: &Column, hex: bool) -> Form<'static> {
 impl Form<'_> {
     fn write(self, cell: &[u8], out: &mut Vec<u8>) {
         match self {
-            // As a number, MariaDB would take it for zero.
-            Self::Double if cell == b"-0" => out.extend_from_slice(b"'-0'"),
+            Self::Double if cell == b"-0" => out.extend_from_slice(b"-0e0"),
             Self::Number | Self::Double => out.extend_from_slice(cell),
             Self::Hex if !cell.is_empty() => hexadecimal(cell, out),
             Self::TextOf(charset) if !cell.is_empty() => {
@@ -209,7 +208,7 @@ mod tests {
     #[test]
     fn forms() {
         assert_eq!(written(Form::Number, b"-0"), b"-0");
-        assert_eq!(written(Form::Double, b"-0"), b"'-0'");
+        assert_eq!(written(Form::Double, b"-0"), b"-0e0");
         assert_eq!(written(Form::TextOf("cp932"), b"\x83\x5c"), b"_cp932 0x835C");
         assert_eq!(written(Form::TextOf("cp932"), b""), b"''");
         assert_eq!(written(Form::Hex, b"\x00\xaf"), b"0x00AF");

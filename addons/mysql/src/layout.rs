@@ -343,6 +343,8 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// How its fields become values.
     pub(crate) transfer: Transfer,
+    /// Whether it is `AUTO_INCREMENT`.
+    pub(crate) counts: bool,
 }
 
 /// The statement that loads a stream of rows. `file` is the stream's path; in a session of ours it is never looked at, as the
@@ -350,13 +352,15 @@ pub(crate) struct Column {
 pub(crate) fn load_data(database: &str, table: &str, columns: &[Column], file: &str) -> String {
     let mut list = String::new();
     let mut set = String::new();
+    // Where there is a `SET`, MariaDB forgets that a column which is not in it was given: a zero would be counted up.
+    let sets = columns.iter().any(|column| column.transfer != Transfer::Plain);
     for (index, column) in columns.iter().enumerate() {
         if index > 0 {
             list.push(',');
         }
         match column.transfer {
-            Transfer::Plain => list.push_str(&quote(&column.name)),
-            transfer @ (Transfer::Utf8 | Transfer::Number) => {
+            Transfer::Plain if !(sets && column.counts) => list.push_str(&quote(&column.name)),
+            transfer => {
                 let variable = format!("@c{index}");
                 list.push_str(&variable);
                 set.push_str(if set.is_empty() { " SET " } else { "," });
@@ -470,12 +474,17 @@ mod tests {
 
     #[test]
     fn load_statement() {
-        let column = |name: &str, data_type| Column { name: name.into(), transfer: Transfer::of(data_type, "") };
+        let column = |name: &str, data_type| Column {
+            name: name.into(),
+            transfer: Transfer::of(data_type, ""),
+            counts: name == "id",
+        };
         assert_eq!(
             load_data("s`p", "t", &[column("id", "int"), column("d", "JSON"), column("u", "uuid")], "it's\\x"),
             "LOAD DATA LOCAL INFILE 'it\\'s\\\\x' INTO TABLE `s``p`.`t` CHARACTER SET binary FIELDS TERMINATED BY '\\t' \
-             ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' (`id`,@c1,@c2) SET `d`=CONVERT(@c1 USING utf8mb4),\
+             ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' (@c0,@c1,@c2) SET `id`=@c0,`d`=CONVERT(@c1 USING utf8mb4),\
              `u`=CONVERT(@c2 USING utf8mb4)"
         );
+        assert!(load_data("s", "t", &[column("id", "int"), column("a", "int")], "x").ends_with("(`id`,`a`)"));
     }
 }

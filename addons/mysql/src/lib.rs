@@ -10,6 +10,7 @@ mod chunks;
 mod ddl;
 mod ddl_lock;
 mod definition;
+mod digest;
 mod failure;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -4,9 +4,10 @@ use coffer_addon_sdk::{Context, Error, Reader, Result};
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::failure::Failure;
-use crate::catalog::PERIOD;
+use crate::catalog::{AUTO_INCREMENT, PERIOD};
 use crate::layout::{self, Column, Transfer, quote};
 use crate::progress;
+use crate::settings;
 use crate::session::literal;
 use crate::wire::{Done, Wire};
 
@@ -113,7 +114,8 @@ impl<'a> Table<'a> {
                 let data_type = data_type.to_ascii_lowercase();
                 let by_number = numbers.contains(name);
                 let transfer = if by_number { Transfer::Number } else { Transfer::of(&data_type, "") };
-                let column = Column { name: name.clone(), transfer };
+                let counts = extra.to_ascii_lowercase().contains(AUTO_INCREMENT);
+                let column = Column { name: name.clone(), transfer, counts };
                 // Not `DEFAULT_GENERATED`: that is a default which is an expression.
                 let extra = extra.to_ascii_uppercase();
                 let generated =
@@ -154,7 +156,7 @@ impl<'a> Table<'a> {
 }
 
 fn period(name: &str) -> (Column, String) {
-    (Column { name: name.to_owned(), transfer: Transfer::Plain }, "timestamp".to_owned())
+    (Column { name: name.to_owned(), transfer: Transfer::Plain, counts: false }, "timestamp".to_owned())
 }
 
 /// Loads all rows by `LOAD DATA LOCAL INFILE`. Returns how many.
@@ -295,8 +297,7 @@ pub(crate) fn by_insert(
     counter: &mut Counter<'_>,
 ) -> Result<u64> {
     counter.begin(wire, table, input)?;
-    let largest =
-        wire.query_value("SELECT @@max_allowed_packet")?.and_then(|value| value.parse().ok()).unwrap_or(INSERT);
+    let largest = settings::largest_packet(wire)?;
     let longest = largest.saturating_sub(PACKET_MARGIN).min(INSERT);
     let columns: Vec<String> = table.columns.iter().map(|(column, _)| quote(&column.name)).collect();
     let head = format!("INSERT INTO {}.{} ({}) VALUES ", quote(table.database), quote(table.name), columns.join(","));
@@ -309,8 +310,12 @@ pub(crate) fn by_insert(
         if more {
             let length = memchr(b'\n', input.buffer()).unwrap_or_default();
             row.clear();
+            row.shrink_to(longest);
+            // Exactly as much as is needed: a doubled buffer of a long row may not fit the guest's memory.
+            row.reserve_exact(room(input.buffer().get(..length).unwrap_or_default(), &head, table.columns.len()));
             tuple(input.buffer().get(..length).unwrap_or_default(), &table.columns, &mut row)?;
             input.consume(length.saturating_add(1));
+            settings::check_packet(row.len().saturating_add(head.len()), largest)?;
         }
         if rows > 0 && (!more || sql.len().saturating_add(row.len()) > longest) {
             context.check_cancelled()?;
@@ -339,6 +344,13 @@ pub(crate) fn by_insert(
         if rows == 0 {
             sql.clear();
             sql.shrink_to(longest);
+            if row.len() > longest {
+                // In place, for the same reason.
+                row.splice(0..0, head.bytes());
+                std::mem::swap(&mut sql, &mut row);
+                rows = 1;
+                continue;
+            }
             sql.extend_from_slice(head.as_bytes());
         } else {
             sql.push(b',');
@@ -346,6 +358,13 @@ pub(crate) fn by_insert(
         sql.extend_from_slice(&row);
         rows = rows.saturating_add(1);
     }
+}
+
+/// How long a line becomes with the head of a statement in front of it.
+fn room(line: &[u8], head: &str, columns: usize) -> usize {
+    const AROUND_FIELD: usize = 48;
+    let quotes = memchr_iter(b'\'', line).count();
+    line.len().saturating_add(quotes).saturating_add(head.len()).saturating_add(columns.saturating_mul(AROUND_FIELD))
 }
 
 /// Waits until a whole line is in the buffer; false at the end of the stream.
@@ -422,7 +441,10 @@ mod tests {
 
     fn columns(kinds: &[&str]) -> Vec<(Column, String)> {
         let column =
-            |kind: &&str| (Column { name: format!("c{kind}"), transfer: Transfer::of(kind, "") }, (*kind).to_owned());
+            |kind: &&str| {
+                let (name, transfer) = (format!("c{kind}"), Transfer::of(kind, ""));
+                (Column { name, transfer, counts: false }, (*kind).to_owned())
+            };
         kinds.iter().map(column).collect()
     }
 

@@ -4,6 +4,7 @@
 //!   does not write the reference systems of geometries.
 //! - MySQL writes `COLLATE x` for a column that has the table's collation. Read again, it is the column's own from then on, and is
 //!   written otherwise.
+//! - Neither reads `ON COMPLETION NOT PRESERVE`, which they write of every event, under the mode `HIGH_NOT_PRECEDENCE`.
 //! - Both write names and comments of routines and events in UTF-8 into a text that is otherwise in the character set of whoever made it.
 
 use std::collections::BTreeMap;
@@ -158,6 +159,15 @@ fn without_implicit_collations(text: Vec<u8>) -> Vec<u8> {
     splice(&text, &edits)
 }
 
+/// An event without what is said of its end, where that is what holds anyway.
+pub(crate) fn without_default_completion(text: &[u8]) -> Vec<u8> {
+    const DEFAULT: &[u8] = b" ON COMPLETION NOT PRESERVE";
+    match memmem::find(text, DEFAULT) {
+        Some(at) => splice(text, &[(at..at.saturating_add(DEFAULT.len()), Vec::new())]),
+        None => text.to_vec(),
+    }
+}
+
 /// The definition of an object, all of it in this character set. `name` and `comment` are those of the object.
 pub(crate) fn in_one_charset(
     session: &mut Session,
@@ -221,6 +231,14 @@ mod tests {
         assert_eq!(String::from_utf8(without_implicit_collations(text.into())).unwrap(), expected);
         let other = text.replace("COLLATE=latin1_bin", "ROW_FORMAT=DYNAMIC");
         assert_eq!(String::from_utf8(without_implicit_collations(other.clone().into())).unwrap(), other);
+    }
+
+    #[test]
+    fn ends_of_events() {
+        let text = b"CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY ON COMPLETION NOT PRESERVE DISABLE DO SET @x = 1";
+        let expected = "CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY DISABLE DO SET @x = 1";
+        assert_eq!(String::from_utf8(without_default_completion(text)).unwrap(), expected);
+        assert_eq!(without_default_completion(expected.as_bytes()), expected.as_bytes());
     }
 
     #[test]

@@ -536,6 +536,7 @@ impl MySqlRestore {
             }
             current = Some(database.clone());
         }
+        let largest = settings::largest_packet(&mut self.wire)?;
         let mut statements = Statements::new(input, LONGEST_STATEMENT);
         let (mut executed, mut left_out) = (0_u64, 0_u64);
         loop {
@@ -558,6 +559,7 @@ impl MySqlRestore {
                 continue;
             }
             let text = self.rewritten(statement, reading)?;
+            settings::check_packet(text.len(), largest)?;
             let outcome = self.wire.execute(&text);
             let mode = sets_mode(statement);
             if let Err(failure) = outcome {

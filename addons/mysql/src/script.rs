@@ -1,10 +1,11 @@
 //! The SQL scripts that stock `mysql` runs: `load.sql` beside the streams of `format=parallel`, and `dumpfile.sql`.
 
-use coffer_addon_sdk::{Context, Error, Result, Writer, warn};
+use coffer_addon_sdk::{Context, Result, Writer, warn};
 
 use crate::accounts::script::{Accounts, Part};
 use crate::catalog::{Database, Field, Kind, Reading, Table};
 use crate::chunks::Chunks;
+use crate::digest::{self, Watch};
 use crate::inserts::{self, Style};
 use crate::layout::{self, Stream, quote};
 use crate::params::{BackupParams, Format};
@@ -18,14 +19,15 @@ const SETTINGS: &str = "SET NAMES utf8mb4;\nSET SESSION time_zone = '+00:00', sq
 /// What tables can take their rows and their past from, in MariaDB.
 const HISTORY: &str = "SET SESSION system_versioning_insert_history = 1;\n";
 
-/// Writes `load.sql`. `chunks` says into how many streams the rows of a table went, 0 meaning a single one without a number. `digest` is
-/// what [`digest_of_all`] was when the backup began, or empty if nobody can change definitions.
+/// Writes `load.sql`. `chunks` says into how many streams the rows of a table went, 0 meaning a single one without a number. Without
+/// `watch`, nobody can change definitions.
 pub(crate) fn load(
     session: &mut Session,
     context: &Context,
     params: &BackupParams,
     databases: &[Database],
-    (chunks, digest): (&dyn Fn(&str, &str) -> u32, &str),
+    chunks: &dyn Fn(&str, &str) -> u32,
+    mut watch: Option<Watch<'_>>,
     out: &mut Writer,
 ) -> Result<()> {
     out.write_all(
@@ -36,12 +38,13 @@ pub(crate) fn load(
     let accounts = begin_accounts(session, context, params, out)?;
     begin_databases(session, params, databases, out)?;
     let mut digests = Vec::new();
+    let wanted = params.create_tables || watch.is_some();
     for database in databases {
         out.write_all(&ddl::use_database(&database.name))?;
-        for table in database.of_kind(Kind::Base).filter(|_| params.create_tables || !digest.is_empty()) {
+        for table in database.of_kind(Kind::Base).filter(|_| wanted) {
             let text = ddl::table(session, &database.name, table)?;
-            if !digest.is_empty() {
-                let digest = ddl::digest_of(session, &database.name, table, &text)?;
+            if let Some(watch) = &mut watch {
+                let digest = digest::of_text(watch.now, &database.name, table, &text)?;
                 digests.push((database.name.as_str(), table.name.as_str(), digest));
             }
             if params.create_tables {
@@ -50,7 +53,9 @@ pub(crate) fn load(
             }
         }
     }
-    check_digest(digests, digest)?;
+    if let Some(watch) = watch {
+        digest::check_all(digests, watch.expected)?;
+    }
     for database in databases {
         for table in database.tables.iter().filter(|table| has_rows(params, &database.name, table)) {
             let reading = Reading::of(session, &database.name, table)?;
@@ -68,36 +73,14 @@ pub(crate) fn load(
     write_code(session, context, params, databases, accounts.as_ref(), out)
 }
 
-/// That all tables are what they were when the backup began, if that is not certain anyway.
-fn check_digest(mut digests: Vec<(&str, &str, String)>, expected: &str) -> Result<()> {
-    digests.sort_unstable();
-    let all = digests.iter().map(|(database, table, digest)| (*database, *table, digest.as_str()));
-    if expected.is_empty() || digest_of_all(all) == expected {
-        return Ok(());
-    }
-    Err(Error::unavailable(
-        "tables were made, changed or dropped while the backup ran: what it has of them may not belong together. Start it again; with one \
-         more privilege (BACKUP_ADMIN, on MariaDB RELOAD) it keeps such changes away while it runs",
-    )
-    .retryable(true))
-}
-
-/// What all tables are, by database and name, in a few digits.
-pub(crate) fn digest_of_all<'a>(tables: impl Iterator<Item = (&'a str, &'a str, &'a str)>) -> String {
-    let text = tables.flat_map(|(database, table, digest)| [database, "\0", table, "\0", digest, "\0"]);
-    let hash = text
-        .flat_map(str::bytes)
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{hash:016x}")
-}
-
-/// Writes `dumpfile.sql`; `head` is what it says of replication, `digest` as for [`load`]. Returns the number of rows.
+/// Writes `dumpfile.sql`; `head` is what it says of replication, `watch` as for [`load`]. Returns the number of rows.
 pub(crate) fn single(
     session: &mut Session,
     context: &Context,
     params: &BackupParams,
     databases: &[Database],
-    (head, digest): (&str, &str),
+    head: &str,
+    mut watch: Option<Watch<'_>>,
     out: &mut Writer,
 ) -> Result<u64> {
     let server = session.server().version_text.clone();
@@ -123,7 +106,7 @@ pub(crate) fn single(
         for table in database.of_kind(Kind::Base) {
             context.check_cancelled()?;
             out.write_all(format!("\n--\n-- Table {}\n--\n\n", comment(&table.name)).as_bytes())?;
-            let wanted = params.create_tables || !digest.is_empty() || session.server().is_mariadb();
+            let wanted = params.create_tables || session.server().is_mariadb();
             let text = if wanted { ddl::table(session, &database.name, table)? } else { Vec::new() };
             if params.create_tables {
                 write_definition(params, table, &text, out)?;
@@ -131,21 +114,19 @@ pub(crate) fn single(
             if has_rows(params, &database.name, table) {
                 rows += write_rows(session, params, &database.name, (table, &text), out)?;
             }
-            if !digest.is_empty() {
+            if let Some(watch) = &mut watch {
                 // After the rows: the transaction has read the table, so that nobody can change it now.
-                let now = ddl::table(session, &database.name, table)?;
-                if ddl::is_changed(&text, &now) {
-                    return Err(ddl::changed(&database.name, &table.name));
-                }
-                let now = ddl::digest_of(session, &database.name, table, &now)?;
-                digests.push((database.name.as_str(), table.name.as_str(), now));
+                let digest = digest::of(watch.now, &database.name, table)?;
+                digests.push((database.name.as_str(), table.name.as_str(), digest));
             }
             view::let_go(session)?;
             write_histograms(session, params, &database.name, table, out)?;
             count_histograms(session, context, params, &database.name, &table.name, out)?;
         }
     }
-    check_digest(digests, digest)?;
+    if let Some(watch) = watch {
+        digest::check_all(digests, watch.expected)?;
+    }
     out.write_all(b"\n--\n-- Routines, views, triggers, events\n--\n\n")?;
     write_code(session, context, params, databases, accounts.as_ref(), out)?;
     out.write_all(replica::farewell(session, &params.replication).as_bytes())?;

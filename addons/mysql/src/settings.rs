@@ -95,6 +95,23 @@ fn tolerate(outcome: Outcome<Done>, needed: bool) -> Result<()> {
     }
 }
 
+/// The longest statement that the server takes, in bytes.
+pub(crate) fn largest_packet(wire: &mut Wire) -> Result<usize> {
+    Ok(wire.query_value("SELECT @@max_allowed_packet")?.and_then(|value| value.parse().ok()).unwrap_or(usize::MAX))
+}
+
+/// That the server takes a statement of this length. It would close the connection without a word that arrives.
+pub(crate) fn check_packet(length: usize, largest: usize) -> Result<()> {
+    // The number of the command is a byte of the packet.
+    if length < largest {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "a statement of {length} bytes does not fit the server's max_allowed_packet of {largest}: raise that on the target for the time of \
+         the restore. Rows of a snapshot of `format=parallel` are loaded whatever it is, where `local_infile` is ON"
+    )))
+}
+
 /// The default collation of a database.
 pub(crate) fn default_collation(wire: &mut Wire, database: &str) -> Outcome<Option<String>> {
     wire.query_value(format!(

@@ -249,10 +249,7 @@ impl Wire {
             return Err(Error::internal(format!("the connection cannot be used any more: {why}")).into());
         }
         self.packets.restart();
-        let mut payload = Vec::with_capacity(1 + sql.len());
-        payload.push(COM_QUERY);
-        payload.extend_from_slice(sql);
-        let sent = self.packets.write(&payload).map_err(Failure::from);
+        let sent = self.packets.write_command(COM_QUERY, sql).map_err(Failure::from);
         self.note(sent)
     }
 

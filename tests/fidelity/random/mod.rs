@@ -46,7 +46,7 @@ fn round_trips(flavor: Flavor) {
         println!("seed {seed} of {flavor:?}: {format}, {readers} readers, {writers} writers, local_infile {infile}");
         drop_all(&from);
         drop_all(&to);
-        from.exec(&sql).unwrap_or_else(|error| panic!("seed {seed}: {error:?}\n{sql}"));
+        from.exec(&sql).unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
         let before = Portrait::of(&from);
         let site = Site::local(&from, "").backup("format", format).backup("workers", &readers);
         site.ok(&["backup"]);

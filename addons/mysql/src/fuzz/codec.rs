@@ -81,7 +81,10 @@ fn load(columns: &[Type], stream: &[u8], by_file: bool, pieces: Pieces) -> (coff
     let (mut wire, taken) = server::connect(&[], Vec::new(), false, pieces);
     let context = NativeRun::new("fuzz").context();
     let column =
-        |column: &Type| (Column { name: "c".to_owned(), transfer: Transfer::of(column.name, "") }, column.name.to_owned());
+        |column: &Type| {
+            let (name, transfer) = ("c".to_owned(), Transfer::of(column.name, ""));
+            (Column { name, transfer, counts: false }, column.name.to_owned())
+        };
     let table = Table { database: "d", name: "t", columns: columns.iter().map(column).collect(), is_ours: true };
     let mut counter = Counter::new("", false, false);
     let mut input = native::reader(std::io::Cursor::new(stream.to_vec()));

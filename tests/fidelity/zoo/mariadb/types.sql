@@ -4,6 +4,7 @@ CREATE TABLE addresses (id INT PRIMARY KEY, i4 INET4, i6 INET6, u UUID, dflt UUI
 INSERT INTO addresses VALUES (1, '0.0.0.0', '::', '00000000-0000-0000-0000-000000000000', '12345678-1234-1234-8234-123456789abc', '::'),
   (2, '255.255.255.255', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '5c0a5c09-5c27-1234-9234-5c0a095c4e00', '2001:db8::1'),
   (3, '92.10.9.39', '::ffff:92.10.9.39', '5c0a095c-275c-4e0a-8000-5c5c5c5c5c5c', NULL, NULL), (4, NULL, NULL, NULL, DEFAULT, DEFAULT);
+CREATE TABLE counted_addresses (id INT AUTO_INCREMENT PRIMARY KEY, u UUID, i INET6); SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; INSERT INTO counted_addresses VALUES (0, NULL, '::1'), (7, NULL, NULL);
 CREATE TABLE uuid_keys (u UUID NOT NULL PRIMARY KEY, i INET6 NOT NULL, KEY i (i));
 INSERT INTO uuid_keys VALUES ('5c0a095c-275c-1e0a-8000-5c5c5c5c5c5c', '::5c0a'), ('00000000-0000-1000-9000-000000000001', '10::'), ('ffffffff-ffff-4fff-bfff-ffffffffffff', 'fe80::1');
 CREATE TABLE documents (id INT PRIMARY KEY, j JSON, t LONGTEXT CHECK (JSON_VALID(t)), k VARCHAR(20) AS (JSON_VALUE(j, '$.a')) VIRTUAL, s VARCHAR(20) AS (JSON_VALUE(j, '$.b')) STORED, KEY k (k));
