@@ -65,7 +65,9 @@ fn changes(flavor: Flavor, format: &str) {
     let server = start(flavor, "+00:00", &[]);
     let target = start(flavor, "+00:00", &[]);
     let rights = match flavor {
-        Flavor::MySql => "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, PROCESS, SHOW_ROUTINE ON *.* TO keeper@'%'",
+        Flavor::MySql => {
+            "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, PROCESS, SHOW_ROUTINE ON *.* TO keeper@'%'"
+        }
         Flavor::MariaDb => "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, PROCESS ON *.* TO keeper@'%'",
     };
     server.exec(&format!("CREATE USER keeper@'%' IDENTIFIED BY 'secret'; {rights}")).unwrap();

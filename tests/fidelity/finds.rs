@@ -37,15 +37,33 @@ const CHANGES: &[(&str, &[&str])] = &[
     ("ALTER TABLE t COMMENT = 'x'", &["TABLE `d`.`t`", "TABLES `d`.`t`"]),
     ("ALTER TABLE t MODIFY v VARCHAR(20) COMMENT 'x'", &["TABLE `d`.`t`", "COLUMNS `d`.`t`.`v`"]),
     ("ALTER TABLE t DROP KEY v, ADD KEY v (v(5))", &["TABLE `d`.`t`", "STATISTICS `d`.`t`.`v`.`1`"]),
-    ("ALTER TABLE child DROP FOREIGN KEY c; ALTER TABLE child ADD CONSTRAINT c FOREIGN KEY (t) REFERENCES t (id) ON DELETE CASCADE", &["TABLE `d`.`child`", "REFERENTIAL_CONSTRAINTS `d`.`child`.`c`"]),
-    ("ALTER TABLE parts ADD PARTITION (PARTITION p1 VALUES LESS THAN (2))", &["TABLE `d`.`parts`", "PARTITIONS `d`.`parts`.`p1`.-"]),
+    (
+        "ALTER TABLE child DROP FOREIGN KEY c; ALTER TABLE child ADD CONSTRAINT c FOREIGN KEY (t) REFERENCES t (id) ON DELETE CASCADE",
+        &["TABLE `d`.`child`", "REFERENTIAL_CONSTRAINTS `d`.`child`.`c`"],
+    ),
+    (
+        "ALTER TABLE parts ADD PARTITION (PARTITION p1 VALUES LESS THAN (2))",
+        &["TABLE `d`.`parts`", "PARTITIONS `d`.`parts`.`p1`.-"],
+    ),
     ("ALTER DATABASE d DEFAULT CHARACTER SET latin1", &["DATABASE `d`", "SCHEMATA `d`"]),
     ("CREATE OR REPLACE SQL SECURITY INVOKER VIEW w AS SELECT id FROM t", &["VIEW `d`.`w`", "VIEWS `d`.`w`"]),
-    ("DROP PROCEDURE p; CREATE PROCEDURE p(a VARCHAR(9)) SELECT 1", &["PROCEDURE `d`.`p`", "PARAMETERS `d`.`PROCEDURE`.`p`.`1`"]),
-    ("SET sql_mode = 'ANSI_QUOTES'; DROP FUNCTION g; CREATE FUNCTION g() RETURNS INT DETERMINISTIC RETURN 1", &["FUNCTION `d`.`g`", "ROUTINES `d`.`FUNCTION`.`g`"]),
-    ("DROP TRIGGER two; CREATE TRIGGER two BEFORE INSERT ON t FOR EACH ROW PRECEDES one SET @y = 1", &["TRIGGERS `d`.`one`", "TRIGGERS `d`.`two`"]),
+    (
+        "DROP PROCEDURE p; CREATE PROCEDURE p(a VARCHAR(9)) SELECT 1",
+        &["PROCEDURE `d`.`p`", "PARAMETERS `d`.`PROCEDURE`.`p`.`1`"],
+    ),
+    (
+        "SET sql_mode = 'ANSI_QUOTES'; DROP FUNCTION g; CREATE FUNCTION g() RETURNS INT DETERMINISTIC RETURN 1",
+        &["FUNCTION `d`.`g`", "ROUTINES `d`.`FUNCTION`.`g`"],
+    ),
+    (
+        "DROP TRIGGER two; CREATE TRIGGER two BEFORE INSERT ON t FOR EACH ROW PRECEDES one SET @y = 1",
+        &["TRIGGERS `d`.`one`", "TRIGGERS `d`.`two`"],
+    ),
     ("ALTER EVENT ev ENABLE", &["EVENT `d`.`ev`", "EVENTS `d`.`ev`"]),
-    ("SET time_zone = '+01:00'; ALTER EVENT ev ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 01:00:00'", &["EVENT `d`.`ev`", "EVENTS `d`.`ev`"]),
+    (
+        "SET time_zone = '+01:00'; ALTER EVENT ev ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 01:00:00'",
+        &["EVENT `d`.`ev`", "EVENTS `d`.`ev`"],
+    ),
     ("GRANT INSERT (id) ON d.t TO u@'%'", &["PRIVILEGES OF `u`@`%`", "mysql.columns_priv"]),
     ("GRANT r TO u@'%'", &["PRIVILEGES OF `u`@`%`"]),
     ("ALTER USER u@'%' ACCOUNT LOCK", &["USER `u`@`%`"]),
@@ -80,12 +98,17 @@ fn finds(flavor: Flavor, more: &[(&str, &[&str])]) {
     let mut before = Portrait::with_accounts(&server);
     assert_same(&before, &Portrait::with_accounts(&server));
     for (change, expected) in CHANGES.iter().chain(more) {
-        server.exec(&format!("USE d; SET sql_mode = ''; {change}")).unwrap_or_else(|error| panic!("{change}: {error:?}"));
+        server
+            .exec(&format!("USE d; SET sql_mode = ''; {change}"))
+            .unwrap_or_else(|error| panic!("{change}: {error:?}"));
         let after = Portrait::with_accounts(&server);
         let found = differences(&before, &after);
         let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
         for object in *expected {
-            assert!(found.iter().any(|difference| difference.object.contains(object)), "{change}: {object} is not named: {shown:#?}");
+            assert!(
+                found.iter().any(|difference| difference.object.contains(object)),
+                "{change}: {object} is not named: {shown:#?}"
+            );
         }
         let of_rows = expected.iter().all(|object| object.starts_with("ROWS"));
         assert!(!of_rows || found.len() == expected.len(), "{change}: {shown:#?}");

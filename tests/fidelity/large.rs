@@ -56,9 +56,11 @@ fn rows_for_a_server_of_small_packets() {
         let from = start(flavor, "+00:00", &[ROOM]);
         from.exec(LONG_ROWS).unwrap();
         let before = Portrait::of(&from);
-        for (format, infile, works) in
-            [("parallel", "--local-infile=ON", true), ("parallel", "--local-infile=OFF", false), ("single", "--local-infile=ON", false)]
-        {
+        for (format, infile, works) in [
+            ("parallel", "--local-infile=ON", true),
+            ("parallel", "--local-infile=OFF", false),
+            ("single", "--local-infile=ON", false),
+        ] {
             let site = Site::local(&from, "large").backup("format", format);
             site.ok(&["backup"]);
             let to = start(flavor, "+00:00", &["--max-allowed-packet=4M", infile]);

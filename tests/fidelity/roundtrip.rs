@@ -16,11 +16,22 @@ const BROKEN: &[(&str, &str)] = &[
 
 /// What comes back, but is said otherwise by the server itself, or is lost in any text.
 const OF_MYSQL: &[(&str, &str)] = &[
-    ("ROWS OF `zoo_types`.`typed_documents`", "a document's text does not say that a number is a DECIMAL, or a text a date"),
-    ("COLUMNS `zoo_types`.`made_in_a_zone`.`ts`", "the default as it was typed, in the time zone of that session; SHOW CREATE TABLE has the moment"),
-    ("COLUMNS `zoo_tables`.`computed`.`t`", "the expression as it was typed, with another introducer than SHOW CREATE TABLE has"),
-    ("COLUMNS `zoo_views`.`in_9`.`x`", "a constant with a collation is no NULL any more when it is read again; SHOW CREATE VIEW has the same text"),
-    ("VIEWS `zoo_views`.`lateral_one`", "a join gets parentheses when it is read again; SHOW CREATE VIEW has the same text"),
+    (
+        "ROWS OF `zoo_types`.`typed_documents`",
+        "a document's text does not say that a number is a DECIMAL, or a text a date",
+    ),
+    (
+        "COLUMNS `zoo_tables`.`computed`.`t`",
+        "the expression as it was typed, with another introducer than SHOW CREATE TABLE has",
+    ),
+    (
+        "COLUMNS `zoo_views`.`in_9`.`x`",
+        "a constant with a collation is no NULL any more when it is read again; SHOW CREATE VIEW has the same text",
+    ),
+    (
+        "VIEWS `zoo_views`.`lateral_one`",
+        "a join gets parentheses when it is read again; SHOW CREATE VIEW has the same text",
+    ),
 ];
 const OF_MARIADB: &[(&str, &str)] = &[(
     "TABLES `zoo_tables`.`aria_plain`",
@@ -40,7 +51,10 @@ fn round_trip(flavor: Flavor, format: &str) {
     let manifest = site.restic("main").ok(&["dump", "latest", "manifest.json"]);
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     let said = manifest.to_string();
-    assert!(said.contains("not-in-view") && said.contains("zoo_tables%2Eisam"), "MyISAM is not part of the view: {said}");
+    assert!(
+        said.contains("not-in-view") && said.contains("zoo_tables%2Eisam"),
+        "MyISAM is not part of the view: {said}"
+    );
     let target = target(flavor);
     let site = site.server(&target);
     site.ok(&["restore"]);

@@ -15,7 +15,8 @@ const NOT_STOCK: &[(&str, &str)] = &[
     ("zoo_check_option", "views are dumped by name: one with a check option comes before the one that it reads"),
     ("zoo_endings", "a comment at the end of a trigger takes the delimiter in"),
 ];
-const NOT_MARIADB_DUMP: &[(&str, &str)] = &[("zoo/", "mariadb-dump says `Unknown database` to a name with a backslash")];
+const NOT_MARIADB_DUMP: &[(&str, &str)] =
+    &[("zoo/", "mariadb-dump says `Unknown database` to a name with a backslash")];
 
 /// The same of tables.
 const TABLES: &[(&str, &str)] = &[("zoo_types.odd_default", "the dump's sql_mode does not have ALLOW_INVALID_DATES")];

@@ -37,8 +37,11 @@ pub fn target(flavor: Flavor) -> MysqlServer {
 
 /// A server with these further options.
 pub fn start(flavor: Flavor, zone: &str, extra: &[&str]) -> MysqlServer {
-    let mut extra_args: Vec<String> =
-        vec!["--local-infile=ON".into(), "--log-bin-trust-function-creators=ON".into(), format!("--default-time-zone={zone}")];
+    let mut extra_args: Vec<String> = vec![
+        "--local-infile=ON".into(),
+        "--log-bin-trust-function-creators=ON".into(),
+        format!("--default-time-zone={zone}"),
+    ];
     extra_args.extend(extra.iter().map(|arg| (*arg).to_owned()));
     let server = MysqlServer::start(MysqlOptions { flavor, extra_args, ..MysqlOptions::default() }).unwrap();
     // Accounts are given privileges by somebody who has them.
@@ -53,12 +56,30 @@ macro_rules! sql {
 fn parts(flavor: Flavor) -> Vec<(&'static str, &'static str)> {
     match flavor {
         Flavor::MySql => sql!(
-            "both/types", "both/tables", "both/partitions", "both/names", "both/code", "both/views", "both/broken", "mysql/types",
-            "mysql/tables", "mysql/code", "mysql/accounts"
+            "both/types",
+            "both/tables",
+            "both/partitions",
+            "both/names",
+            "both/code",
+            "both/views",
+            "both/broken",
+            "mysql/types",
+            "mysql/tables",
+            "mysql/code",
+            "mysql/accounts"
         ),
         Flavor::MariaDb => sql!(
-            "both/types", "both/tables", "both/partitions", "both/names", "both/code", "both/views", "both/broken", "mariadb/types",
-            "mariadb/tables", "mariadb/code", "mariadb/accounts"
+            "both/types",
+            "both/tables",
+            "both/partitions",
+            "both/names",
+            "both/code",
+            "both/views",
+            "both/broken",
+            "mariadb/types",
+            "mariadb/tables",
+            "mariadb/code",
+            "mariadb/accounts"
         ),
     }
 }

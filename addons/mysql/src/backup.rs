@@ -190,12 +190,7 @@ impl MySqlBackup {
     }
 
     /// The item of `format=single`. Its token is the digest of all tables, and what the text begins with.
-    fn single_item(
-        &mut self,
-        databases: &[Database],
-        sources: &Sources,
-        digests: &ByTable<String>,
-    ) -> Result<Item> {
+    fn single_item(&mut self, databases: &[Database], sources: &Sources, digests: &ByTable<String>) -> Result<Item> {
         let bytes = databases.iter().flat_map(|database| &database.tables).map(|table| table.bytes).sum();
         let position = self.view.as_ref().and_then(View::position).cloned();
         let head = self.gtid_purged(position.as_ref())?
@@ -303,7 +298,11 @@ impl MySqlBackup {
             for table in database.tables.iter().filter(|table| table.kind != Kind::View) {
                 if self.params.create_tables {
                     let stream = Stream::Table { database: name(), table: table.name.clone() };
-                    items.push(Item::new(stream.path()).token(table_token(table, "", digest(&database.name, &table.name))));
+                    items.push(Item::new(stream.path()).token(table_token(
+                        table,
+                        "",
+                        digest(&database.name, &table.name),
+                    )));
                 }
                 if script::has_rows(&self.params, &database.name, table) {
                     let cut = cuts.get(&(name(), table.name.clone())).copied();
@@ -352,8 +351,7 @@ impl MySqlBackup {
                 self.open_aside()?;
             }
             let watch = self.aside.as_mut().map(|now| Watch { now, expected }).filter(|_| !expected.is_empty());
-            let count =
-                script::single(&mut self.session, &self.context, &self.params, &databases, head, watch, out)?;
+            let count = script::single(&mut self.session, &self.context, &self.params, &databases, head, watch, out)?;
             return Ok(vec![Fact::new(fact::ROWS, count)]);
         }
         let stream = Stream::parse(&item.path).ok_or_else(|| Error::internal("the path is none of this addon's"))?;

@@ -230,7 +230,7 @@ impl Reading {
             // The rows of one key, from the oldest to the one of today.
             order.extend(fields.iter().rev().take(PERIOD.len()).map(|field| quote(&field.name)));
         }
-        Ok(Self { integer_key, order, fields, history })
+        Ok(Self { fields, order, integer_key, history })
     }
 
     /// The columns as they are loaded again.
@@ -308,8 +308,10 @@ impl Field {
 
     /// The character set, if not all of its text can be turned into UTF-8 and back.
     pub(crate) fn bytes_of(&self) -> Option<&str> {
-        let text = matches!(self.data_type.as_str(), "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
-        let survives = matches!(self.charset.as_str(), "" | "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1" | "binary");
+        let text =
+            matches!(self.data_type.as_str(), "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
+        let survives =
+            matches!(self.charset.as_str(), "" | "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1" | "binary");
         (text && !survives).then_some(self.charset.as_str())
     }
 

@@ -75,7 +75,8 @@ pub(crate) fn histograms(session: &mut Session, database: &str, table: &Table) -
         if let [column, histogram] = row {
             let (table, column, data) = (quote(&table.name), quote(column), literal(histogram));
             text.extend_from_slice(
-                format!("/*!80031 ANALYZE TABLE {table} UPDATE HISTOGRAM ON {column} USING DATA {data} */;\n").as_bytes(),
+                format!("/*!80031 ANALYZE TABLE {table} UPDATE HISTOGRAM ON {column} USING DATA {data} */;\n")
+                    .as_bytes(),
             );
         }
     }
@@ -160,7 +161,11 @@ fn libraries(session: &mut Session, database: &str) -> Result<Vec<u8>> {
             return Err(not_shown(name));
         }
         let literal = |text: &str| {
-            if mode.contains("NO_BACKSLASH_ESCAPES") { format!("'{}'", text.replace('\'', "''")) } else { literal(text) }
+            if mode.contains("NO_BACKSLASH_ESCAPES") {
+                format!("'{}'", text.replace('\'', "''"))
+            } else {
+                literal(text)
+            }
         };
         let comment = if comment.is_empty() { String::new() } else { format!(" COMMENT {}", literal(comment)) };
         out.extend_from_slice(
@@ -221,8 +226,10 @@ pub(crate) fn triggers(session: &mut Session, database: &str, selection: &Select
 /// All events of a database.
 pub(crate) fn events(session: &mut Session, database: &str) -> Result<Vec<u8>> {
     session.use_database(database)?;
-    let mut names = session
-        .text(format!("SELECT EVENT_NAME, EVENT_COMMENT FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}", literal(database)))?;
+    let mut names = session.text(format!(
+        "SELECT EVENT_NAME, EVENT_COMMENT FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}",
+        literal(database)
+    ))?;
     names.sort_unstable();
     let mut bodies = Bodies::of(session, database)?;
     for row in &names {

@@ -3,12 +3,12 @@
 use coffer_addon_sdk::{Context, Error, Reader, Result};
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::failure::Failure;
 use crate::catalog::{AUTO_INCREMENT, PERIOD};
+use crate::failure::Failure;
 use crate::layout::{self, Column, Transfer, quote};
 use crate::progress;
-use crate::settings;
 use crate::session::literal;
+use crate::settings;
 use crate::wire::{Done, Wire};
 
 /// So many bytes go into one transaction. Group replication refuses transactions beyond some 143 MiB by default, and what a
@@ -440,11 +440,10 @@ mod tests {
     use super::*;
 
     fn columns(kinds: &[&str]) -> Vec<(Column, String)> {
-        let column =
-            |kind: &&str| {
-                let (name, transfer) = (format!("c{kind}"), Transfer::of(kind, ""));
-                (Column { name, transfer, counts: false }, (*kind).to_owned())
-            };
+        let column = |kind: &&str| {
+            let (name, transfer) = (format!("c{kind}"), Transfer::of(kind, ""));
+            (Column { name, transfer, counts: false }, (*kind).to_owned())
+        };
         kinds.iter().map(column).collect()
     }
 

@@ -235,22 +235,22 @@ pub(crate) fn stages(
     skip: &[String],
     renames: bool,
 ) -> Vec<Stage> {
-    let mut stages =
-        [
-            "names",
-            "databases",
-            "sequences",
-            "tables",
-            "rows",
-            "indexes",
-            "foreign keys",
-            "routines",
-            "views",
-            "triggers",
-            "events",
-        ]
-        .map(|name| Stage::new(name, Vec::new()));
-    let [names, schemas, sequences, tables, rows, indexes, foreign_keys, routines, views, triggers, events] = &mut stages;
+    let mut stages = [
+        "names",
+        "databases",
+        "sequences",
+        "tables",
+        "rows",
+        "indexes",
+        "foreign keys",
+        "routines",
+        "views",
+        "triggers",
+        "events",
+    ]
+    .map(|name| Stage::new(name, Vec::new()));
+    let [names, schemas, sequences, tables, rows, indexes, foreign_keys, routines, views, triggers, events] =
+        &mut stages;
     let nothing = Intent::default();
     let intent = |stream: &Stream| stream.database().map_or(Some(&nothing), |database| intents.get(database));
     let wanted = || {

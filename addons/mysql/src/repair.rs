@@ -227,7 +227,11 @@ mod tests {
                     COLLATE latin1_bin NOT NULL,\n  `c` enum('a','(') COLLATE latin1_bin COMMENT ',',\n  `d` text COLLATE latin1_general_ci,\n  `e` int \
                     GENERATED ALWAYS AS ((`a` collate latin1_bin)) VIRTUAL,\n  KEY `k` (`a`)\n) ENGINE=InnoDB DEFAULT CHARSET=latin1 \
                     COLLATE=latin1_bin COMMENT='COLLATE=x'";
-        let expected = text.replacen(") COLLATE latin1_bin DEFAULT", ") DEFAULT", 1).replacen(") COLLATE latin1_bin COMMENT", ") COMMENT", 1);
+        let expected = text.replacen(") COLLATE latin1_bin DEFAULT", ") DEFAULT", 1).replacen(
+            ") COLLATE latin1_bin COMMENT",
+            ") COMMENT",
+            1,
+        );
         assert_eq!(String::from_utf8(without_implicit_collations(text.into())).unwrap(), expected);
         let other = text.replace("COLLATE=latin1_bin", "ROW_FORMAT=DYNAMIC");
         assert_eq!(String::from_utf8(without_implicit_collations(other.clone().into())).unwrap(), other);
@@ -243,7 +247,8 @@ mod tests {
 
     #[test]
     fn types_of_columns() {
-        let text = b"CREATE TABLE `t` (\n  `a` int,\n  `p` point NOT NULL,\n  `q` geometry,\n  SPATIAL KEY `p` (`p`)\n)";
+        let text =
+            b"CREATE TABLE `t` (\n  `a` int,\n  `p` point NOT NULL,\n  `q` geometry,\n  SPATIAL KEY `p` (`p`)\n)";
         let at = |column| end_of_type(text, column).map(|at| String::from_utf8_lossy(&text[at..at + 2]).into_owned());
         assert_eq!((at("p").as_deref(), at("q").as_deref(), at("r")), (Some(" N"), Some(",\n"), None));
     }
@@ -251,11 +256,8 @@ mod tests {
     #[test]
     fn names_of_foreign_keys() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let key = Key {
-            columns: names(&["a", "r`x"]),
-            place: ("d".into(), "p`x".into()),
-            referenced: names(&["i`d", "b"]),
-        };
+        let key =
+            Key { columns: names(&["a", "r`x"]), place: ("d".into(), "p`x".into()), referenced: names(&["i`d", "b"]) };
         let text = "CREATE TABLE `c` (\n  CONSTRAINT `c`1` FOREIGN KEY (`a`, `r`x`) REFERENCES `p``x` (`i`d`, `b`) ON DELETE CASCADE\n)";
         let right = "CREATE TABLE `c` (\n  CONSTRAINT `c``1` FOREIGN KEY (`a`, `r``x`) REFERENCES `p``x` (`i``d`, `b`) ON DELETE CASCADE\n)";
         let put_right = |text: &str, database| String::from_utf8(key.put_right("c`1", database, text.into())).unwrap();

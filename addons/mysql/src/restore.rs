@@ -8,9 +8,9 @@ use coffer_addon_sdk::{
 };
 
 use crate::accounts;
-use crate::ddl;
 use crate::accounts::apply::{self, Before, Phase};
 use crate::accounts::script::NO_ACCOUNTS;
+use crate::ddl;
 use crate::definition::{self, Addition, Definition};
 use crate::failure::{Failure, Outcome};
 use crate::layout::{Stream, fact, quote};

@@ -266,7 +266,8 @@ impl Splitter {
 
     fn text(&mut self, text: &[u8], ended: bool) -> Result<Option<Step>> {
         let first = self.delimiter.first().copied().unwrap_or(b';');
-        let found = self.scan(text, |byte| matches!(byte, b'\'' | b'"' | b'`' | b'#' | b'-' | b'/' | b'$') || byte == first);
+        let found =
+            self.scan(text, |byte| matches!(byte, b'\'' | b'"' | b'`' | b'#' | b'-' | b'/' | b'$') || byte == first);
         let (at, byte) = match found {
             Found::At(at) => (at, text.get(at).copied().unwrap_or_default()),
             Found::NotBefore(at) => {

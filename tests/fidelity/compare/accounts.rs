@@ -38,7 +38,8 @@ pub fn describe(server: &Client, portrait: &mut Portrait) {
     ];
     for (table, columns) in tables.iter().chain(both) {
         let user = columns.split(',').next().filter(|first| *first != "*").unwrap_or("User");
-        questions.ask(format!("mysql.{table}"), &format!("SELECT {columns} FROM mysql.{table} WHERE {user} NOT IN {OWN}"));
+        questions
+            .ask(format!("mysql.{table}"), &format!("SELECT {columns} FROM mysql.{table} WHERE {user} NOT IN {OWN}"));
     }
     for (object, rows) in questions.answers(server) {
         let mut lines: Vec<String> = rows.iter().map(|row| row.join(" ")).collect();

@@ -56,12 +56,7 @@ const SOURCES: &[Source] = &[
         &["CREATED", "LAST_ALTERED"],
     ),
     // Who made a library cannot be said.
-    Source(
-        "LIBRARIES",
-        "LIBRARY_SCHEMA",
-        &["LIBRARY_SCHEMA", "LIBRARY_NAME"],
-        &["CREATED", "LAST_ALTERED", "CREATOR"],
-    ),
+    Source("LIBRARIES", "LIBRARY_SCHEMA", &["LIBRARY_SCHEMA", "LIBRARY_NAME"], &["CREATED", "LAST_ALTERED", "CREATOR"]),
     Source(
         "PARAMETERS",
         "SPECIFIC_SCHEMA",
@@ -107,12 +102,7 @@ const SOURCES: &[Source] = &[
     ),
     Source("CHECK_CONSTRAINTS", "CONSTRAINT_SCHEMA", &["CONSTRAINT_SCHEMA", "TABLE_NAME", "CONSTRAINT_NAME"], &[]),
     Source("ST_GEOMETRY_COLUMNS", "TABLE_SCHEMA", &["TABLE_SCHEMA", "TABLE_NAME", "COLUMN_NAME"], &[]),
-    Source(
-        "GEOMETRY_COLUMNS",
-        "G_TABLE_SCHEMA",
-        &["G_TABLE_SCHEMA", "G_TABLE_NAME", "G_GEOMETRY_COLUMN"],
-        &[],
-    ),
+    Source("GEOMETRY_COLUMNS", "G_TABLE_SCHEMA", &["G_TABLE_SCHEMA", "G_TABLE_NAME", "G_GEOMETRY_COLUMN"], &[]),
     Source(
         "COLUMN_STATISTICS",
         "SCHEMA_NAME",
@@ -172,7 +162,7 @@ impl Source {
         let said: Vec<String> = columns
             .iter()
             .filter(|column| !is(left_out, column))
-            .map(|column| format!("CONCAT('{column} ', IFNULL(QUOTE({column}), 'NULL'))"))
+            .map(|column| format!("CONCAT('{column} ', IFNULL(QUOTE({}), 'NULL'))", said(column)))
             .collect();
         format!(
             "SELECT CONCAT_WS('.', {}), {} FROM information_schema.{name} WHERE {database} NOT IN {OWN}",
@@ -182,22 +172,44 @@ impl Source {
     }
 }
 
+/// The expression of what a column says.
+fn said(column: &str) -> String {
+    // MySQL has the default of a TIMESTAMP as it was typed, in the time zone of that session. `SHOW CREATE TABLE` has the moment.
+    if column == "COLUMN_DEFAULT" {
+        return "IF(DATA_TYPE = 'timestamp' AND COLUMN_DEFAULT RLIKE '^.?[0-9]', 'a moment', COLUMN_DEFAULT)"
+            .to_owned();
+    }
+    column.to_owned()
+}
+
 /// `SHOW CREATE` of every object.
 fn show(server: &Client, flavor: Flavor, portrait: &mut Portrait) {
     let mut objects = Questions::new(flavor);
-    objects.ask((), &format!("SELECT 'DATABASE', SCHEMA_NAME, '' FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN {OWN}"));
+    objects.ask(
+        (),
+        &format!("SELECT 'DATABASE', SCHEMA_NAME, '' FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN {OWN}"),
+    );
     for (kind, source, schema, name) in [
-        ("IF(TABLE_TYPE = 'SYSTEM VERSIONED' OR TABLE_TYPE = 'BASE TABLE', 'TABLE', TABLE_TYPE)", "TABLES", "TABLE_SCHEMA", "TABLE_NAME"),
+        (
+            "IF(TABLE_TYPE = 'SYSTEM VERSIONED' OR TABLE_TYPE = 'BASE TABLE', 'TABLE', TABLE_TYPE)",
+            "TABLES",
+            "TABLE_SCHEMA",
+            "TABLE_NAME",
+        ),
         ("ROUTINE_TYPE", "ROUTINES", "ROUTINE_SCHEMA", "ROUTINE_NAME"),
         ("'TRIGGER'", "TRIGGERS", "TRIGGER_SCHEMA", "TRIGGER_NAME"),
         ("'EVENT'", "EVENTS", "EVENT_SCHEMA", "EVENT_NAME"),
     ] {
-        objects.ask((), &format!("SELECT {kind}, {schema}, {name} FROM information_schema.{source} WHERE {schema} NOT IN {OWN}"));
+        objects.ask(
+            (),
+            &format!("SELECT {kind}, {schema}, {name} FROM information_schema.{source} WHERE {schema} NOT IN {OWN}"),
+        );
     }
     let mut questions = Questions::new(flavor);
     for row in objects.answers(server).into_iter().flat_map(|(_, rows)| rows) {
         let [kind, schema, name] = row.as_slice() else { panic!("three names: {row:?}") };
-        let place = if name.is_empty() { identifier(schema) } else { format!("{}.{}", identifier(schema), identifier(name)) };
+        let place =
+            if name.is_empty() { identifier(schema) } else { format!("{}.{}", identifier(schema), identifier(name)) };
         questions.ask(format!("{kind} {place}"), &format!("SHOW CREATE {kind} {place}"));
         if kind == "SEQUENCE" {
             questions.ask(format!("POSITION OF {place}"), &format!("SELECT * FROM {place}"));

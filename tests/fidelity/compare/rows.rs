@@ -25,7 +25,9 @@ pub fn describe(server: &Client, portrait: &mut Portrait) {
              WHERE t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND c.TABLE_SCHEMA NOT IN {OWN} ORDER BY 1, 2, c.ORDINAL_POSITION"
         ),
     ) {
-        let [schema, table, column, kind, table_kind, generation] = row.as_slice() else { panic!("six cells: {row:?}") };
+        let [schema, table, column, kind, table_kind, generation] = row.as_slice() else {
+            panic!("six cells: {row:?}")
+        };
         let table = (schema.clone(), table.clone());
         let columns = tables.entry(table.clone()).or_default();
         if table_kind == "SYSTEM VERSIONED" {
@@ -67,8 +69,8 @@ fn exact(flavor: Flavor, column: &str, kind: &str) -> String {
         // An ENUM has a number beside its text, and texts may be equal.
         "enum" | "set" => format!("CONCAT(HEX(CAST({column} AS BINARY)), ':', CAST({column} AS UNSIGNED))"),
         "json" => format!("CONCAT(JSON_TYPE({column}), ':', {})", bytes(&format!("CAST({column} AS CHAR)"))),
-        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "date" | "time" | "datetime" | "timestamp"
-        | "year" | "uuid" | "inet4" | "inet6" => format!("CAST({column} AS CHAR)"),
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "date" | "time" | "datetime"
+        | "timestamp" | "year" | "uuid" | "inet4" | "inet6" => format!("CAST({column} AS CHAR)"),
         // What geometry is inside: four bytes of reference system, then its well-known form.
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
         | "geometrycollection" | "geomcollection"
@@ -82,5 +84,7 @@ fn exact(flavor: Flavor, column: &str, kind: &str) -> String {
 }
 
 fn bytes(text: &str) -> String {
-    format!("IF(LENGTH({text}) > {LONG}, CONCAT(LENGTH({text}), ' bytes ', SHA2(CAST({text} AS BINARY), 256)), HEX({text}))")
+    format!(
+        "IF(LENGTH({text}) > {LONG}, CONCAT(LENGTH({text}), ' bytes ', SHA2(CAST({text} AS BINARY), 256)), HEX({text}))"
+    )
 }

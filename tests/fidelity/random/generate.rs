@@ -30,16 +30,63 @@ const CHARSETS: &[(&str, &str)] = &[
     ("ascii", "ascii_general_ci"),
 ];
 const NAMES: &[&str] = &[
-    "a", "order", "Größe", "漢字", "it's", "a b", "x`y", "%", "a.b", "a,b", "select", "-", "tab\there", "ünïcode", "1e5", "(x)", "\"q\"",
-    "semi;colon", "back\\slash", "ZZ",
+    "a",
+    "order",
+    "Größe",
+    "漢字",
+    "it's",
+    "a b",
+    "x`y",
+    "%",
+    "a.b",
+    "a,b",
+    "select",
+    "-",
+    "tab\there",
+    "ünïcode",
+    "1e5",
+    "(x)",
+    "\"q\"",
+    "semi;colon",
+    "back\\slash",
+    "ZZ",
 ];
 const TEXTS: &[&str] = &[
-    "", "a", "x'y", "\\", "\\N", "NULL", "tab\there", "line\nfeed", "\r\n", "\0", "\u{1a}", "trail  ", " lead", "\"", "`", "%_", ";;", "-- x",
-    "/* y */", "DELIMITER ;", "plain words", "ABCabc", "0", "-0", "1e5",
+    "",
+    "a",
+    "x'y",
+    "\\",
+    "\\N",
+    "NULL",
+    "tab\there",
+    "line\nfeed",
+    "\r\n",
+    "\0",
+    "\u{1a}",
+    "trail  ",
+    " lead",
+    "\"",
+    "`",
+    "%_",
+    ";;",
+    "-- x",
+    "/* y */",
+    "DELIMITER ;",
+    "plain words",
+    "ABCabc",
+    "0",
+    "-0",
+    "1e5",
 ];
 const WIDE: &[&str] = &["é", "ß", "Ж", "漢字", "表示ソ", "Ω", "żółć", "한글", "😀", "𝔘", "e\u{301}"];
-const MODES: &[&str] =
-    &["", "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "PIPES_AS_CONCAT", "STRICT_TRANS_TABLES,NO_ZERO_DATE", "HIGH_NOT_PRECEDENCE"];
+const MODES: &[&str] = &[
+    "",
+    "ANSI_QUOTES",
+    "NO_BACKSLASH_ESCAPES",
+    "PIPES_AS_CONCAT",
+    "STRICT_TRANS_TABLES,NO_ZERO_DATE",
+    "HIGH_NOT_PRECEDENCE",
+];
 
 /// A type and what its values are.
 #[derive(Debug, Clone)]
@@ -79,7 +126,8 @@ pub fn schema(source: &mut Source, flavor: Flavor) -> String {
     for index in 0..count {
         let name = quote(&format!("r{index}{}", source.pick(NAMES)));
         let (charset, collation) = source.pick(CHARSETS);
-        let _ = writeln!(sql, "CREATE DATABASE {name} DEFAULT CHARACTER SET {charset} COLLATE {collation}; USE {name};");
+        let _ =
+            writeln!(sql, "CREATE DATABASE {name} DEFAULT CHARACTER SET {charset} COLLATE {collation}; USE {name};");
         let mut tables = Vec::new();
         for number in 0..1 + source.below(5) {
             let table = quote(&format!("{}{number}", source.pick(NAMES)));
@@ -139,7 +187,10 @@ fn make_table(
     if let Some((parent, _)) = others.first().filter(|_| with_key && source.one_in(3))
         && sql.contains(&format!("-- key of {parent}\n"))
     {
-        definitions.push(format!("CONSTRAINT {} FOREIGN KEY (`id`) REFERENCES {parent} (`id`)", quote(&format!("fk `{}", others.len()))));
+        definitions.push(format!(
+            "CONSTRAINT {} FOREIGN KEY (`id`) REFERENCES {parent} (`id`)",
+            quote(&format!("fk `{}", others.len()))
+        ));
     }
     let plain = !definitions.iter().any(|definition| definition.contains("FOREIGN KEY"));
     let ascends = !definitions.iter().any(|definition| definition.contains(" DESC)"));
@@ -184,7 +235,9 @@ fn kind(source: &mut Source, flavor: Flavor) -> Kind {
             let (charset, collation) = source.pick(CHARSETS);
             Kind::Text(format!("{kind} CHARACTER SET {charset} COLLATE {collation}"), charset)
         }
-        10 | 11 => Kind::Bytes((source.pick(&["BINARY(9)", "VARBINARY(90)", "BLOB", "LONGBLOB", "TINYBLOB"])).to_owned()),
+        10 | 11 => {
+            Kind::Bytes((source.pick(&["BINARY(9)", "VARBINARY(90)", "BLOB", "LONGBLOB", "TINYBLOB"])).to_owned())
+        }
         12 => Kind::Enum(members(source)),
         13 => Kind::Set(members(source)),
         14 => [Kind::Date, Kind::Year, Kind::Time(source.below(7))][usize::try_from(source.below(3)).unwrap()].clone(),
@@ -258,13 +311,19 @@ fn key_part(source: &mut Source, column: &Column) -> Option<String> {
 
 fn rows(source: &mut Source, table: &str, columns: &[Column], with_key: bool, sql: &mut String) {
     let count = [0, 1, 5, 40, 150][usize::try_from(source.below(5)).unwrap()];
-    let names: Vec<String> =
-        with_key.then(|| "`id`".to_owned()).into_iter().chain(columns.iter().map(|column| quote(&column.name))).collect();
+    let names: Vec<String> = with_key
+        .then(|| "`id`".to_owned())
+        .into_iter()
+        .chain(columns.iter().map(|column| quote(&column.name)))
+        .collect();
     let mut id = i64::try_from(source.below(20)).unwrap() - 10;
     for _ in 0..count {
         id += 1 + i64::try_from(source.below(3)).unwrap();
-        let values: Vec<String> =
-            with_key.then(|| id.to_string()).into_iter().chain(columns.iter().map(|column| value(source, column))).collect();
+        let values: Vec<String> = with_key
+            .then(|| id.to_string())
+            .into_iter()
+            .chain(columns.iter().map(|column| value(source, column)))
+            .collect();
         let _ = writeln!(sql, "INSERT IGNORE INTO {table} ({}) VALUES ({});", names.join(","), values.join(","));
     }
 }
@@ -283,20 +342,52 @@ fn value(source: &mut Source, column: &Column) -> String {
         Kind::Bytes(_) => bytes(source),
         Kind::Enum(members) => source.below(members.len() as u64 + 1).to_string(),
         Kind::Set(members) => source.below(1 << members.len()).to_string(),
-        Kind::Date => (source.pick(&["'0000-00-00'", "'2020-02-30'", "'9999-12-31'", "'2020-00-00'", "'1999-07-15'"])).to_owned(),
-        Kind::Time(_) => format!("'{}{}:{:02}:{:02}.{:06}'", source.pick(&["", "-"]), source.below(839), source.below(59), source.below(59), source.below(1_000_000)),
-        Kind::DateTime(_) => format!("'{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:06}'", source.below(9999), source.below(13), source.below(32), source.below(24), source.below(60), source.below(59), source.below(999_999)),
-        Kind::Timestamp(_) => format!("FROM_UNIXTIME({}.{:06})", 1 + source.below(2_147_483_646), source.below(999_999)),
+        Kind::Date => {
+            (source.pick(&["'0000-00-00'", "'2020-02-30'", "'9999-12-31'", "'2020-00-00'", "'1999-07-15'"])).to_owned()
+        }
+        Kind::Time(_) => format!(
+            "'{}{}:{:02}:{:02}.{:06}'",
+            source.pick(&["", "-"]),
+            source.below(839),
+            source.below(59),
+            source.below(59),
+            source.below(1_000_000)
+        ),
+        Kind::DateTime(_) => format!(
+            "'{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:06}'",
+            source.below(9999),
+            source.below(13),
+            source.below(32),
+            source.below(24),
+            source.below(60),
+            source.below(59),
+            source.below(999_999)
+        ),
+        Kind::Timestamp(_) => {
+            format!("FROM_UNIXTIME({}.{:06})", 1 + source.below(2_147_483_646), source.below(999_999))
+        }
         Kind::Year => (source.pick(&["0", "1901", "2155", "2000"])).to_owned(),
         Kind::Json => {
             let text = source.pick(TEXTS).chars().filter(|character| !character.is_control()).collect::<String>();
             let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-            literal(&format!("{{\"k{}\": [{}, \"{escaped}\", null, {}.5]}}", source.below(9), source.below(1 << 50), source.below(1000)))
+            literal(&format!(
+                "{{\"k{}\": [{}, \"{escaped}\", null, {}.5]}}",
+                source.below(9),
+                source.below(1 << 50),
+                source.below(1000)
+            ))
         }
         Kind::Point => format!("POINT({}, {})", float(f64::from_bits(source.bits())), source.below(1000)),
         Kind::Uuid => {
             let bits = source.bits();
-            format!("'{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}'", bits >> 32, bits & 0xffff, bits & 0xfff, bits >> 52, source.bits() >> 16)
+            format!(
+                "'{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}'",
+                bits >> 32,
+                bits & 0xffff,
+                bits & 0xfff,
+                bits >> 52,
+                source.bits() >> 16
+            )
         }
         Kind::Inet6 => format!("'{:x}:{:x}::{:x}'", source.below(65_536), source.below(65_536), source.below(65_536)),
         Kind::Vector => {
@@ -325,7 +416,9 @@ fn integer(source: &mut Source, name: &str, unsigned: bool) -> String {
 }
 
 fn decimal(source: &mut Source, digits: u64, scale: u64) -> String {
-    let mut digit = |count: u64| -> String { (0..count).map(|_| char::from(b'0' + u8::try_from(source.below(10)).unwrap())).collect() };
+    let mut digit = |count: u64| -> String {
+        (0..count).map(|_| char::from(b'0' + u8::try_from(source.below(10)).unwrap())).collect()
+    };
     let (whole, part) = (digit(digits - scale), digit(scale));
     let sign = source.pick(&["", "-"]);
     format!("{sign}0{whole}.{part}0")
@@ -350,38 +443,87 @@ fn text(source: &mut Source, charset: &str) -> String {
 fn bytes(source: &mut Source) -> String {
     let count = source.below(12);
     let all: Vec<u8> = (0..count)
-        .map(|_| if source.one_in(2) { source.pick(b"\\\t\n\r\0\x1a'\"N,;") } else { u8::try_from(source.below(256)).unwrap() })
+        .map(|_| {
+            if source.one_in(2) {
+                source.pick(b"\\\t\n\r\0\x1a'\"N,;")
+            } else {
+                u8::try_from(source.below(256)).unwrap()
+            }
+        })
         .collect();
     format!("X'{}'", hex(&all))
 }
 
 /// Views, triggers, routines and an event, under settings of their own.
 fn code(source: &mut Source, tables: &[(String, Vec<Column>)], sql: &mut String) {
-    let settle = |source: &mut Source| format!("SET SESSION sql_mode = '{}', time_zone = '{}';\n", source.pick(MODES), source.pick(&["SYSTEM", "+05:45", "-11:00"]));
+    let settle = |source: &mut Source| {
+        format!(
+            "SET SESSION sql_mode = '{}', time_zone = '{}';\n",
+            source.pick(MODES),
+            source.pick(&["SYSTEM", "+05:45", "-11:00"])
+        )
+    };
     let definer = |source: &mut Source| (source.pick(&["", "", "DEFINER=nobody@nowhere "])).to_owned();
     for (number, (table, columns)) in tables.iter().enumerate() {
         if source.one_in(2) {
             let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
-            let _ = writeln!(sql, "{}CREATE {}VIEW `v{number}` AS SELECT {} FROM {table};", settle(source), definer(source), names.join(", "));
+            let _ = writeln!(
+                sql,
+                "{}CREATE {}VIEW `v{number}` AS SELECT {} FROM {table};",
+                settle(source),
+                definer(source),
+                names.join(", ")
+            );
         }
         for index in 0..source.below(4) {
             let (moment, event) = (source.pick(&["BEFORE", "AFTER"]), source.pick(&["INSERT", "UPDATE", "DELETE"]));
-            let _ = writeln!(sql, "{}CREATE {}TRIGGER {} {moment} {event} ON {table} FOR EACH ROW SET @x{index} = 'it''s {index};';", settle(source), definer(source), quote(&format!("{} t{number}{}", source.pick(NAMES), 9 - index)));
+            let _ = writeln!(
+                sql,
+                "{}CREATE {}TRIGGER {} {moment} {event} ON {table} FOR EACH ROW SET @x{index} = 'it''s {index};';",
+                settle(source),
+                definer(source),
+                quote(&format!("{} t{number}{}", source.pick(NAMES), 9 - index))
+            );
         }
     }
     for index in 0..source.below(4) {
-        let _ = writeln!(sql, "{}CREATE {}PROCEDURE {} (a VARCHAR(20), OUT b INT) COMMENT 'it''s {index}' SET b = CHAR_LENGTH(a);", settle(source), definer(source), quote(&format!("p{index}{}", source.pick(NAMES))));
-        let _ = writeln!(sql, "{}CREATE {}FUNCTION {} (a INT) RETURNS VARCHAR(30) DETERMINISTIC RETURN CONCAT(a, ' it''s; ');", settle(source), definer(source), quote(&format!("f{index}{}", source.pick(NAMES))));
+        let _ = writeln!(
+            sql,
+            "{}CREATE {}PROCEDURE {} (a VARCHAR(20), OUT b INT) COMMENT 'it''s {index}' SET b = CHAR_LENGTH(a);",
+            settle(source),
+            definer(source),
+            quote(&format!("p{index}{}", source.pick(NAMES)))
+        );
+        let _ = writeln!(
+            sql,
+            "{}CREATE {}FUNCTION {} (a INT) RETURNS VARCHAR(30) DETERMINISTIC RETURN CONCAT(a, ' it''s; ');",
+            settle(source),
+            definer(source),
+            quote(&format!("f{index}{}", source.pick(NAMES)))
+        );
     }
     if source.one_in(2) {
-        let _ = writeln!(sql, "{}CREATE {}EVENT {} ON SCHEDULE EVERY {} DAY STARTS '2037-01-01 00:00:00' DISABLE COMMENT 'x' DO SET @x = 1;", settle(source), definer(source), quote(&format!("e{}", source.pick(NAMES))), 1 + source.below(9));
+        let _ = writeln!(
+            sql,
+            "{}CREATE {}EVENT {} ON SCHEDULE EVERY {} DAY STARTS '2037-01-01 00:00:00' DISABLE COMMENT 'x' DO SET @x = 1;",
+            settle(source),
+            definer(source),
+            quote(&format!("e{}", source.pick(NAMES))),
+            1 + source.below(9)
+        );
     }
 }
 
 fn sequence(source: &mut Source, sql: &mut String) {
     let step = i64::try_from(source.below(9)).unwrap() - 4;
     let step = if step == 0 { 7 } else { step };
-    let _ = writeln!(sql, "CREATE SEQUENCE `s` START WITH {} INCREMENT BY {step} MINVALUE -1000 MAXVALUE 1000 {} {};", source.below(100), source.pick(&["CACHE 5", "NOCACHE"]), source.pick(&["CYCLE", "NOCYCLE"]));
+    let _ = writeln!(
+        sql,
+        "CREATE SEQUENCE `s` START WITH {} INCREMENT BY {step} MINVALUE -1000 MAXVALUE 1000 {} {};",
+        source.below(100),
+        source.pick(&["CACHE 5", "NOCACHE"]),
+        source.pick(&["CYCLE", "NOCYCLE"])
+    );
     for _ in 0..source.below(30) {
         sql.push_str("DO NEXTVAL(`s`);\n");
     }

@@ -19,7 +19,9 @@ const SEEDS: u64 = 5;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")))
+    std::env::var(variable)
+        .ok()
+        .map(|value| value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")))
 }
 
 fn drop_all(server: &MysqlServer) {
@@ -57,7 +59,10 @@ fn round_trips(flavor: Flavor) {
         done += 1;
         things += before.len();
     }
-    println!("{done} schemas of {flavor:?} with {things} things came back with 0 differences, in {:.0?}", begun.elapsed());
+    println!(
+        "{done} schemas of {flavor:?} with {things} things came back with 0 differences, in {:.0?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
