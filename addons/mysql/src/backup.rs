@@ -8,7 +8,8 @@ use crate::accounts::script::Accounts;
 use crate::catalog::{self, Database, Kind, Reading, Table};
 use crate::chunks::{self, CHUNK, Chunks};
 use crate::definition::Definition;
-use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, USERS, VIEWS, fact, quote};
+use crate::digest::{self, Watch};
+use crate::layout::{self, LAYOUT_VERSION, LOAD, SINGLE, Stream, Transfer, USERS, VIEWS, fact, quote};
 use crate::params::{BackupParams, Databases, Format, GtidPurged};
 use crate::replica::{self, Sources};
 use crate::session::Session;
@@ -32,13 +33,15 @@ pub struct MySqlBackup {
     session: Session,
     /// The leader's.
     view: Option<View>,
+    /// Beside the view, for seeing whether tables change.
+    aside: Option<Session>,
 }
 
 impl Backup for MySqlBackup {
     fn open(context: Context, target: Target) -> Result<Self> {
         let params = BackupParams::read(&context)?;
         let session = Session::open(&target, &context)?;
-        Ok(Self { context, params, target, session, view: None })
+        Ok(Self { context, params, target, session, view: None, aside: None })
     }
 
     fn prepare(&mut self) -> Result<String> {
@@ -75,10 +78,21 @@ impl Backup for MySqlBackup {
             None => None,
         };
         facts.extend(accounts.as_ref().map(|accounts| Fact::new(fact::ACCOUNTS, accounts.count())));
+        let digests = self.digests(&databases)?;
         let mut items = match self.params.format {
-            Format::Single => vec![self.single_item(&databases, &sources)?],
-            Format::Parallel => self.items(&databases)?,
+            Format::Single => vec![self.single_item(&databases, &sources, &digests)?],
+            Format::Parallel => self.items(&databases, &digests)?,
         };
+        let left_out = self.without_history(&databases)?;
+        if !left_out.is_empty() {
+            warn!(
+                self.context,
+                "of these system-versioned tables the backup has the current rows only, as the server cannot be given past ones (MariaDB can \
+                 since 10.11, but for history that is counted in transactions): {}",
+                left_out.join(", ")
+            );
+            facts.push(Fact::new("without-history", layout::encode_list(left_out.iter().map(String::as_str))));
+        }
         let outside = outside_of_view(&databases);
         if !outside.is_empty() {
             warn!(
@@ -123,11 +137,35 @@ impl Backup for MySqlBackup {
         if let Some(view) = self.view.take() {
             view.end(&mut self.session)?;
         }
+        if let Some(mut aside) = self.aside.take() {
+            aside.close()?;
+        }
         self.session.close()
     }
 }
 
 impl MySqlBackup {
+    /// The session beside the view.
+    fn open_aside(&mut self) -> Result<&mut Session> {
+        if self.aside.is_none() {
+            self.aside = Some(Session::open(&self.target, &self.context)?);
+        }
+        self.aside.as_mut().ok_or_else(|| Error::internal("a session that was opened is not there"))
+    }
+
+    /// That a table still is what it was, if that is not certain anyway.
+    fn check_table(&mut self, database: &str, table: &Table, text: Option<&[u8]>, expected: &str) -> Result<()> {
+        if expected.is_empty() {
+            return Ok(());
+        }
+        let aside = self.open_aside()?;
+        let now = match text {
+            Some(text) => digest::of_text(aside, database, table, text)?,
+            None => digest::of(aside, database, table)?,
+        };
+        if now == expected { Ok(()) } else { Err(digest::changed(database, &table.name)) }
+    }
+
     fn facts(&self, databases: &[Database]) -> Vec<Fact> {
         let mut facts = vec![
             Fact::new(fact::FORMAT, self.params.format.as_str()),
@@ -151,13 +189,13 @@ impl MySqlBackup {
         facts
     }
 
-    /// The item of `format=single`. Its token is what the text begins with.
-    fn single_item(&mut self, databases: &[Database], sources: &Sources) -> Result<Item> {
+    /// The item of `format=single`. Its token is the digest of all tables, and what the text begins with.
+    fn single_item(&mut self, databases: &[Database], sources: &Sources, digests: &ByTable<String>) -> Result<Item> {
         let bytes = databases.iter().flat_map(|database| &database.tables).map(|table| table.bytes).sum();
         let position = self.view.as_ref().and_then(View::position).cloned();
         let head = self.gtid_purged(position.as_ref())?
             + &replica::statements(&mut self.session, &self.params, position.as_ref(), sources)?;
-        Ok(Item::new(SINGLE).estimate(bytes).token(head))
+        Ok(Item::new(SINGLE).estimate(bytes).token(format!("{}\n{head}", digest_of_all(digests))))
     }
 
     /// The statement that gives the GTID set to the target, as `--set-gtid-purged` wants it.
@@ -191,9 +229,43 @@ impl MySqlBackup {
         ))
     }
 
+    /// What the definitions of all tables are now, where others may change them while the backup runs.
+    fn digests(&mut self, databases: &[Database]) -> Result<ByTable<String>> {
+        let mut digests = BTreeMap::new();
+        if self.view.as_ref().is_none_or(View::keeps_definitions) {
+            return Ok(digests);
+        }
+        let aside = self.open_aside()?;
+        for database in databases {
+            for table in database.of_kind(Kind::Base) {
+                let digest = digest::of(aside, &database.name, table)?;
+                digests.insert((database.name.clone(), table.name.clone()), digest);
+            }
+        }
+        Ok(digests)
+    }
+
+    /// The system-versioned tables whose past is left out.
+    fn without_history(&mut self, databases: &[Database]) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for database in databases {
+            for table in database.tables.iter().filter(|table| table.versioned) {
+                if script::has_rows(&self.params, &database.name, table)
+                    && !Reading::of(&mut self.session, &database.name, table)?.history
+                {
+                    names.push(format!("{}.{}", database.name, table.name));
+                }
+            }
+        }
+        Ok(names)
+    }
+
     /// The items of `format=parallel`.
-    fn items(&mut self, databases: &[Database]) -> Result<Vec<Item>> {
+    fn items(&mut self, databases: &[Database], digests: &ByTable<String>) -> Result<Vec<Item>> {
         let keys = self.keys(databases)?;
+        let digest = |database: &str, table: &str| {
+            digests.get(&(database.to_owned(), table.to_owned())).map(String::as_str).unwrap_or_default()
+        };
         // What went into several streams must fit the token of `load.sql`.
         let mut chunk = CHUNK;
         let mut cuts = cut(&keys, chunk);
@@ -202,7 +274,7 @@ impl MySqlBackup {
             cuts = cut(&keys, chunk);
         }
         let whole = self.params.selection.whole_databases();
-        let mut items = vec![Item::new(LOAD).token(chunk_list(&cuts))];
+        let mut items = vec![Item::new(LOAD).token(format!("{}\n{}", digest_of_all(digests), chunk_list(&cuts)))];
         if self.params.users.is_some() {
             items.push(Item::new(USERS));
         }
@@ -226,10 +298,15 @@ impl MySqlBackup {
             for table in database.tables.iter().filter(|table| table.kind != Kind::View) {
                 if self.params.create_tables {
                     let stream = Stream::Table { database: name(), table: table.name.clone() };
-                    items.push(Item::new(stream.path()).token(table_token(table, "")));
+                    items.push(Item::new(stream.path()).token(table_token(
+                        table,
+                        "",
+                        digest(&database.name, &table.name),
+                    )));
                 }
                 if script::has_rows(&self.params, &database.name, table) {
-                    items.extend(rows_items(&database.name, table, cuts.get(&(name(), table.name.clone())).copied()));
+                    let cut = cuts.get(&(name(), table.name.clone())).copied();
+                    items.extend(rows_items(&database.name, table, cut, digest(&database.name, &table.name)));
                 }
             }
         }
@@ -247,7 +324,7 @@ impl MySqlBackup {
                 {
                     continue;
                 }
-                let Some(key) = Reading::of(&mut self.session, &database.name, &table.name)?.integer_key else {
+                let Some(key) = Reading::of(&mut self.session, &database.name, table)?.integer_key else {
                     continue;
                 };
                 let key = quote(&key);
@@ -269,19 +346,21 @@ impl MySqlBackup {
     fn write(&mut self, item: &Item, out: &mut Writer) -> Result<Vec<Fact>> {
         if item.path == SINGLE {
             let databases = catalog::databases(&mut self.session, &self.params.selection)?;
-            let count = script::single(&mut self.session, &self.context, &self.params, &databases, &item.token, out)?;
+            let (expected, head) = item.token.split_once('\n').unwrap_or_default();
+            if !expected.is_empty() {
+                self.open_aside()?;
+            }
+            let watch = self.aside.as_mut().map(|now| Watch { now, expected }).filter(|_| !expected.is_empty());
+            let count = script::single(&mut self.session, &self.context, &self.params, &databases, head, watch, out)?;
             return Ok(vec![Fact::new(fact::ROWS, count)]);
         }
         let stream = Stream::parse(&item.path).ok_or_else(|| Error::internal("the path is none of this addon's"))?;
         match &stream {
-            Stream::Schema { database } => out.write_all(&ddl::schema(&mut self.session, database)?)?,
-            Stream::Table { database, table } => {
-                let (table, _) = parse_table_token(table, &item.token);
-                out.write_all(&ddl::use_database(database))?;
-                let text = ddl::table(&mut self.session, database, &table)?;
-                out.write_all(&text)?;
-                return Ok(table_facts(database, &text));
+            Stream::Schema { database } => {
+                out.write_all(&ddl::schema(&mut self.session, database)?)?;
+                return ddl::schema_facts(&mut self.session, database);
             }
+            Stream::Table { database, table } => return self.write_table(database, table, &item.token, out),
             Stream::Routines { database } => {
                 out.write_all(&ddl::use_database(database))?;
                 out.write_all(&ddl::routines(&mut self.session, database)?)?;
@@ -311,27 +390,73 @@ impl MySqlBackup {
             }
             Stream::Load => {
                 let databases = catalog::databases(&mut self.session, &self.params.selection)?;
-                let chunks = parse_chunk_list(&item.token);
+                let (expected, chunks) = item.token.split_once('\n').unwrap_or_default();
+                let chunks = parse_chunk_list(chunks);
                 let count = |database: &str, table: &str| {
                     chunks.get(&(database.to_owned(), table.to_owned())).copied().unwrap_or_default()
                 };
-                script::load(&mut self.session, &self.context, &self.params, &databases, &count, out)?;
+                if !expected.is_empty() {
+                    self.open_aside()?;
+                }
+                let watch = self.aside.as_mut().map(|now| Watch { now, expected }).filter(|_| !expected.is_empty());
+                script::load(&mut self.session, &self.context, &self.params, &databases, &count, watch, out)?;
             }
             Stream::Rows { database, table, .. } => return self.write_rows(database, table, &item.token, out),
         }
         Ok(Vec::new())
     }
 
+    fn write_table(&mut self, database: &str, table: &str, token: &str, out: &mut Writer) -> Result<Vec<Fact>> {
+        let (table, _, digest) = parse_table_token(table, token);
+        out.write_all(&ddl::use_database(database))?;
+        let text = ddl::table(&mut self.session, database, &table)?;
+        self.check_table(database, &table, Some(&text), &digest)?;
+        out.write_all(&text)?;
+        if self.params.column_statistics != Some(false) {
+            out.write_all(&ddl::histograms(&mut self.session, database, &table)?)?;
+        }
+        let mut facts = table_facts(database, &text);
+        if table.kind == Kind::Sequence {
+            facts.push(Fact::new(fact::SEQUENCE, true));
+        }
+        Ok(facts)
+    }
+
     fn write_rows(&mut self, database: &str, table: &str, token: &str, out: &mut Writer) -> Result<Vec<Fact>> {
-        let (table, range) = parse_table_token(table, token);
-        let reading = Reading::of(&mut self.session, database, &table.name)?;
+        let (table, range, digest) = parse_table_token(table, token);
+        let reading = Reading::of(&mut self.session, database, &table)?;
         let range = chunks::condition(&range, reading.integer_key.as_deref())?;
         let conditions: Vec<String> = range.into_iter().chain(self.params.condition.clone()).collect();
         let select = reading.select(&self.session, database, &table, &conditions);
-        let count = rows::write(self.session.stored_rows(select)?, out)?;
+        let rows = match self.session.stored_rows(select) {
+            // No such table or column any more, or another definition: it is known why.
+            Err(failure) if !digest.is_empty() && matches!(failure.code(), Some(1054 | 1146 | 1412)) => {
+                self.check_table(database, &table, None, &digest)?;
+                return Err(failure.into());
+            }
+            rows => rows?,
+        };
+        let count = rows::write(rows, out)?;
+        // The transaction has read the table, so that nobody can change it now.
+        self.check_table(database, &table, None, &digest)?;
         let columns = layout::encode_list(reading.fields.iter().map(|field| field.name.as_str()));
-        Ok(vec![Fact::new(fact::ROWS, count), Fact::new(fact::COLUMNS, columns)])
+        let mut facts = vec![Fact::new(fact::ROWS, count), Fact::new(fact::COLUMNS, columns)];
+        let numbers = reading.fields.iter().filter(|field| field.transfer == Transfer::Number);
+        let numbers = layout::encode_list(numbers.map(|field| field.name.as_str()));
+        if !numbers.is_empty() {
+            facts.push(Fact::new(fact::NUMBERS, numbers));
+        }
+        Ok(facts)
     }
+}
+
+/// All of them in one; empty if nobody can change definitions.
+fn digest_of_all(digests: &ByTable<String>) -> String {
+    if digests.is_empty() {
+        return String::new();
+    }
+    let all = digests.iter().map(|((database, table), digest)| (database.as_str(), table.as_str(), digest.as_str()));
+    digest::of_all(all)
 }
 
 /// What a restore wants to know of a table before it reads its definition.
@@ -362,10 +487,10 @@ fn outside_of_view(databases: &[Database]) -> Vec<String> {
     names
 }
 
-fn rows_items(database: &str, table: &Table, cut: Option<Chunks>) -> Vec<Item> {
+fn rows_items(database: &str, table: &Table, cut: Option<Chunks>, digest: &str) -> Vec<Item> {
     let item = |chunk: Option<String>, range: &str, bytes: u64| {
         let stream = Stream::Rows { database: database.to_owned(), table: table.name.clone(), chunk };
-        Item::new(stream.path()).estimate(bytes).token(table_token(table, range))
+        Item::new(stream.path()).estimate(bytes).token(table_token(table, range, digest))
     };
     match cut {
         None => vec![item(None, "", table.bytes)],
@@ -376,17 +501,23 @@ fn rows_items(database: &str, table: &Table, cut: Option<Chunks>) -> Vec<Item> {
     }
 }
 
-/// What a session must know of a table that it did not list itself: its engine, whether it is a sequence, and the range of rows.
-fn table_token(table: &Table, range: &str) -> String {
-    let kind = if table.kind == Kind::Sequence { "sequence" } else { "table" };
-    format!("{kind} {} {range}", table.engine)
+/// What a session must know of a table that it did not list itself: what it is, its engine, the range of rows, and its digest.
+fn table_token(table: &Table, range: &str, digest: &str) -> String {
+    let kind = match table.kind {
+        Kind::Sequence => "sequence",
+        _ if table.versioned => "versioned",
+        _ => "table",
+    };
+    format!("{kind} {} {range} {digest}", table.engine)
 }
 
-fn parse_table_token(name: &str, token: &str) -> (Table, String) {
+fn parse_table_token(name: &str, token: &str) -> (Table, String, String) {
     let mut words = token.split(' ').map(str::to_owned);
-    let kind = if words.next().as_deref() == Some("sequence") { Kind::Sequence } else { Kind::Base };
-    let engine = words.next().unwrap_or_default();
-    (Table { name: name.to_owned(), kind, engine, bytes: 0 }, words.next().unwrap_or_default())
+    let mut word = || words.next().unwrap_or_default();
+    let (what, engine) = (word(), word());
+    let kind = if what == "sequence" { Kind::Sequence } else { Kind::Base };
+    let table = Table { name: name.to_owned(), kind, engine, versioned: what == "versioned", bytes: 0 };
+    (table, word(), word())
 }
 
 fn cut(keys: &ByTable<Extent>, chunk: u64) -> ByTable<Chunks> {
@@ -427,9 +558,15 @@ mod tests {
 
     #[test]
     fn tokens_come_back() {
-        let table = Table { name: "a b".into(), kind: Kind::Base, engine: "innodb".into(), bytes: 0 };
-        assert_eq!(parse_table_token("a b", &table_token(&table, "1..5")), (table.clone(), "1..5".to_owned()));
-        assert_eq!(parse_table_token("a b", &table_token(&table, "")), (table, String::new()));
+        let plain = Table { name: "a b".into(), kind: Kind::Base, engine: "innodb".into(), versioned: false, bytes: 0 };
+        let versioned = Table { versioned: true, ..plain.clone() };
+        let sequence = Table { kind: Kind::Sequence, ..plain.clone() };
+        for table in [plain, versioned, sequence] {
+            for (range, digest) in [("1..5", "ab"), ("", "ab"), ("1..5", ""), ("", "")] {
+                let parsed = parse_table_token("a b", &table_token(&table, range, digest));
+                assert_eq!(parsed, (table.clone(), range.to_owned(), digest.to_owned()));
+            }
+        }
         let keys = BTreeMap::from([(("d b".to_owned(), "t".to_owned()), (1 << 30, 1, 1 << 20))]);
         let cuts = cut(&keys, CHUNK);
         let parsed = parse_chunk_list(&chunk_list(&cuts));

@@ -2,6 +2,7 @@
 
 use coffer_addon_sdk::{Error, Result};
 
+use crate::ddl;
 use crate::layout::{Column, Transfer, quote};
 use crate::params::{Databases, Selection};
 use crate::progress;
@@ -27,6 +28,8 @@ pub(crate) struct Table {
     pub(crate) kind: Kind,
     /// Its storage engine, in lower case.
     pub(crate) engine: String,
+    /// Whether it keeps its past rows too (MariaDB's `WITH SYSTEM VERSIONING`).
+    pub(crate) versioned: bool,
     /// About how many bytes its rows take.
     pub(crate) bytes: u64,
 }
@@ -79,7 +82,8 @@ pub(crate) fn databases(session: &mut Session, selection: &Selection) -> Result<
     names.retain(|name| selection.database(name));
     // Not by the server's collation, which differs from server to server.
     names.sort_unstable();
-    let with_routines = column(session, "SELECT DISTINCT ROUTINE_SCHEMA FROM information_schema.ROUTINES")?;
+    let mut with_routines = column(session, "SELECT DISTINCT ROUTINE_SCHEMA FROM information_schema.ROUTINES")?;
+    with_routines.extend(ddl::databases_with_libraries(session)?);
     let with_triggers = column(session, "SELECT DISTINCT TRIGGER_SCHEMA FROM information_schema.TRIGGERS")?;
     let with_events = column(session, "SELECT DISTINCT EVENT_SCHEMA FROM information_schema.EVENTS")?;
     let mut databases = Vec::with_capacity(names.len());
@@ -117,6 +121,7 @@ fn tables(session: &mut Session, database: &str, selection: &Selection) -> Resul
     let mut tables = Vec::new();
     for row in session.text(sql)? {
         let [name, kind, engine, bytes] = row.as_slice() else { continue };
+        let versioned = kind == "SYSTEM VERSIONED";
         let kind = match kind.as_str() {
             "BASE TABLE" | "SYSTEM VERSIONED" => Kind::Base,
             "VIEW" => Kind::View,
@@ -127,7 +132,7 @@ fn tables(session: &mut Session, database: &str, selection: &Selection) -> Resul
         // What a restore under way keeps for itself is gone when it has ended.
         if name != progress::TABLE && selection.table(database, name) {
             let bytes = bytes.parse().unwrap_or(0);
-            tables.push(Table { name: name.clone(), kind, engine: engine.to_ascii_lowercase(), bytes });
+            tables.push(Table { name: name.clone(), kind, engine: engine.to_ascii_lowercase(), versioned, bytes });
         }
     }
     tables.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -141,6 +146,12 @@ pub(crate) struct Field {
     pub(crate) name: String,
     /// Its type, in lower case, without length or sign.
     pub(crate) data_type: String,
+    /// The character set of its text; empty for anything else.
+    pub(crate) charset: String,
+    /// How its values come into a stream of rows and out of it.
+    pub(crate) transfer: Transfer,
+    /// Whether it is `AUTO_INCREMENT`.
+    counts: bool,
 }
 
 /// How the rows of a table are read.
@@ -152,30 +163,49 @@ pub(crate) struct Reading {
     order: Vec<String>,
     /// The first column of the primary key, if it is an integer.
     pub(crate) integer_key: Option<String>,
+    /// Whether past rows are read too.
+    pub(crate) history: bool,
 }
 
 impl Reading {
     /// Finds out how.
-    pub(crate) fn of(session: &mut Session, database: &str, table: &str) -> Result<Self> {
-        let place = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(database), literal(table));
+    pub(crate) fn of(session: &mut Session, database: &str, table: &Table) -> Result<Self> {
+        let place = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(database), literal(&table.name));
         let columns = session.text(format!(
-            "SELECT COLUMN_NAME, DATA_TYPE, GENERATION_EXPRESSION FROM information_schema.COLUMNS WHERE {place} \
-             ORDER BY ORDINAL_POSITION"
+            "SELECT COLUMN_NAME, DATA_TYPE, GENERATION_EXPRESSION, CHARACTER_SET_NAME, COLUMN_TYPE, EXTRA FROM information_schema.COLUMNS \
+             WHERE {place} ORDER BY ORDINAL_POSITION"
         ))?;
         let mut fields = Vec::with_capacity(columns.len());
+        let mut period = Vec::new();
         for column in columns {
-            if let [name, data_type, generation] = column.as_slice()
-                && generation.is_empty()
-            {
-                fields.push(Field { name: name.clone(), data_type: data_type.to_ascii_lowercase() });
+            let [name, data_type, generation, charset, column_type, extra] = column.as_slice() else { continue };
+            let counts = extra.to_ascii_lowercase().contains(AUTO_INCREMENT);
+            let data_type = data_type.to_ascii_lowercase();
+            let transfer = Transfer::of(&data_type, column_type);
+            let field = Field { name: name.clone(), data_type, charset: charset.clone(), transfer, counts };
+            if generation.is_empty() {
+                fields.push(field);
+            } else if table.versioned && matches!(generation.as_str(), "ROW START" | "ROW END") {
+                period.push(field);
             }
         }
         if fields.is_empty() {
             return Err(Error::data(format!(
                 "table {}.{} has no column of its own, or is gone; it cannot be backed up",
                 quote(database),
-                quote(table)
+                quote(&table.name)
             )));
+        }
+        let implicit = table.versioned && period.is_empty();
+        if implicit {
+            period.extend(PERIOD.map(Field::moment));
+        }
+        // A past that is counted in transactions cannot be written again.
+        let history = table.versioned
+            && session.server().takes_history()
+            && period.iter().all(|field| field.data_type == "timestamp");
+        if history {
+            fields.append(&mut period);
         }
         let key = session.text(format!(
             "SELECT COLUMN_NAME, COLLATION, SUB_PART FROM information_schema.STATISTICS WHERE {place} AND INDEX_NAME = 'PRIMARY' \
@@ -187,7 +217,7 @@ impl Reading {
             [name, direction, _] => Some(format!("{}{}", quote(name), if direction == "D" { " DESC" } else { "" })),
             _ => None,
         });
-        let order: Vec<String> = order.collect();
+        let mut order: Vec<String> = order.collect();
         let first = key.first().filter(|_| whole).and_then(|part| part.first());
         let integer_key = first.filter(|name| {
             fields.iter().any(|field| {
@@ -195,21 +225,55 @@ impl Reading {
                     && matches!(field.data_type.as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint")
             })
         });
-        Ok(Self { integer_key: integer_key.cloned(), order, fields })
+        let integer_key = integer_key.cloned();
+        if history && !order.is_empty() {
+            // The rows of one key, from the oldest to the one of today.
+            order.extend(fields.iter().rev().take(PERIOD.len()).map(|field| quote(&field.name)));
+        }
+        Ok(Self { fields, order, integer_key, history })
     }
 
     /// The columns as they are loaded again.
     pub(crate) fn columns(&self) -> Vec<Column> {
-        let column = |field: &Field| Column { name: field.name.clone(), transfer: Transfer::of(&field.data_type) };
+        let column =
+            |field: &Field| Column { name: field.name.clone(), transfer: field.transfer, counts: field.counts };
         self.fields.iter().map(column).collect()
     }
 
     /// The query for the rows that meet the conditions.
     pub(crate) fn select(&self, session: &Session, database: &str, table: &Table, conditions: &[String]) -> String {
-        let server = session.server();
-        let as_double = server.is_mariadb() || server.is_mysql(8, 0, 17);
-        let list: Vec<String> = self.fields.iter().map(|field| field.expression(as_double)).collect();
+        let as_double = takes_double(session);
+        self.query(|field| field.expression(as_double), database, table, conditions)
+    }
+
+    /// The same for a script, which is UTF-8: text that may not survive the way there and back comes as its bytes.
+    pub(crate) fn select_text(
+        &self,
+        session: &Session,
+        database: &str,
+        table: &Table,
+        conditions: &[String],
+    ) -> String {
+        let as_double = takes_double(session);
+        let expression = |field: &Field| match field.bytes_of() {
+            Some(_) => format!("CAST({} AS BINARY)", quote(&field.name)),
+            None => field.expression(as_double),
+        };
+        self.query(expression, database, table, conditions)
+    }
+
+    fn query(
+        &self,
+        expression: impl FnMut(&Field) -> String,
+        database: &str,
+        table: &Table,
+        conditions: &[String],
+    ) -> String {
+        let list: Vec<String> = self.fields.iter().map(expression).collect();
         let mut sql = format!("SELECT {} FROM {}.{}", list.join(","), quote(database), quote(&table.name));
+        if self.history {
+            sql.push_str(" FOR SYSTEM_TIME ALL");
+        }
         if !self.order.is_empty() && table.engine == "innodb" {
             sql.push_str(" FORCE INDEX (PRIMARY)");
         }
@@ -226,13 +290,38 @@ impl Reading {
     }
 }
 
+/// What `EXTRA` says of a column that counts, in lower case.
+pub(crate) const AUTO_INCREMENT: &str = "auto_increment";
+
+/// The columns that a system-versioned table has if it does not say others.
+pub(crate) const PERIOD: [&str; 2] = ["row_start", "row_end"];
+
+fn takes_double(session: &Session) -> bool {
+    session.server().is_mariadb() || session.server().is_mysql(8, 0, 17)
+}
+
 impl Field {
+    fn moment(name: &str) -> Self {
+        let (data_type, charset) = ("timestamp".to_owned(), String::new());
+        Self { name: name.to_owned(), data_type, charset, transfer: Transfer::Plain, counts: false }
+    }
+
+    /// The character set, if not all of its text can be turned into UTF-8 and back.
+    pub(crate) fn bytes_of(&self) -> Option<&str> {
+        let text =
+            matches!(self.data_type.as_str(), "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
+        let survives =
+            matches!(self.charset.as_str(), "" | "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1" | "binary");
+        (text && !survives).then_some(self.charset.as_str())
+    }
+
     fn expression(&self, as_double: bool) -> String {
         let name = quote(&self.name);
         match self.data_type.as_str() {
             // As text, a FLOAT has six digits: not all that it holds.
             "float" if as_double => format!("CAST({name} AS DOUBLE)"),
             "float" => format!("{name}*1e0"),
+            _ if self.transfer == Transfer::Number => format!("CAST({name} AS UNSIGNED)"),
             _ => name,
         }
     }

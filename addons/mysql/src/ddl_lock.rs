@@ -51,6 +51,11 @@ impl DefinitionLock {
         }
     }
 
+    /// Whether nobody can change a table's definition.
+    pub(crate) fn is_held(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
     /// Gives it back. `session` is the leader's.
     pub(crate) fn give_up(self, session: &mut Session) -> Result<()> {
         match self {

@@ -20,7 +20,7 @@ const BINARY: u16 = 63;
 
 /// How the values of a column are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum Form<'a> {
     /// As they come.
     Number,
     /// As they come, but for minus zero, which would lose its sign as an integer.
@@ -31,6 +31,8 @@ enum Form {
     Binary,
     /// Hexadecimal.
     Hex,
+    /// The bytes of text of this character set, hexadecimal.
+    TextOf(&'a str),
 }
 
 /// How the statements look.
@@ -42,9 +44,17 @@ pub(crate) struct Style {
     pub(crate) hex: bool,
 }
 
-/// Writes all rows. `head` is `INSERT INTO … VALUES`. Returns how many.
-pub(crate) fn write(mut rows: Rows<'_>, head: &[u8], style: Style, out: &mut Writer) -> Result<u64> {
-    let forms: Vec<Form> = rows.columns().iter().map(|column| form(column, style.hex)).collect();
+/// Writes all rows. `head` is `INSERT INTO … VALUES`, `charsets` are those of text that comes as its bytes. Returns how many.
+pub(crate) fn write(
+    mut rows: Rows<'_>,
+    head: &[u8],
+    charsets: &[Option<&str>],
+    style: Style,
+    out: &mut Writer,
+) -> Result<u64> {
+    let columns = rows.columns().iter().zip(charsets.iter().chain(std::iter::repeat(&None)));
+    let forms: Vec<Form<'_>> =
+        columns.map(|(column, charset)| charset.map_or_else(|| form(column, style.hex), Form::TextOf)).collect();
     let mut count = 0;
     let mut begun: Option<u64> = None;
     while let Some(row) = rows.next()? {
@@ -99,7 +109,7 @@ fn ends_statement(row: &[u8], length: u64) -> bool {
     length >= LONG || (hash >> 32) % ONE_IN == 0
 }
 
-fn form(column: &Column, hex: bool) -> Form {
+fn form(column: &Column, hex: bool) -> Form<'static> {
     match column.column_type() {
         ColumnType::MYSQL_TYPE_TINY
         | ColumnType::MYSQL_TYPE_SHORT
@@ -132,17 +142,19 @@ fn form(column: &Column, hex: bool) -> Form {
     }
 }
 
-impl Form {
+impl Form<'_> {
     fn write(self, cell: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Double if cell == b"-0" => out.extend_from_slice(b"-0e0"),
             Self::Number | Self::Double => out.extend_from_slice(cell),
-            Self::Hex if !cell.is_empty() => {
-                const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-                out.extend_from_slice(b"0x");
-                let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
-                out.extend(cell.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+            Self::Hex if !cell.is_empty() => hexadecimal(cell, out),
+            Self::TextOf(charset) if !cell.is_empty() => {
+                out.push(b'_');
+                out.extend_from_slice(charset.as_bytes());
+                out.push(b' ');
+                hexadecimal(cell, out);
             }
+            Self::TextOf(_) => out.extend_from_slice(b"''"),
             Self::Binary | Self::Hex => {
                 out.extend_from_slice(b"_binary '");
                 escape(cell, out);
@@ -155,6 +167,13 @@ impl Form {
             }
         }
     }
+}
+
+fn hexadecimal(cell: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.extend_from_slice(b"0x");
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+    out.extend(cell.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 fn escape(cell: &[u8], out: &mut Vec<u8>) {
@@ -180,7 +199,7 @@ fn escape(cell: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn written(form: Form, cell: &[u8]) -> Vec<u8> {
+    fn written(form: Form<'_>, cell: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         form.write(cell, &mut out);
         out
@@ -190,6 +209,8 @@ mod tests {
     fn forms() {
         assert_eq!(written(Form::Number, b"-0"), b"-0");
         assert_eq!(written(Form::Double, b"-0"), b"-0e0");
+        assert_eq!(written(Form::TextOf("cp932"), b"\x83\x5c"), b"_cp932 0x835C");
+        assert_eq!(written(Form::TextOf("cp932"), b""), b"''");
         assert_eq!(written(Form::Hex, b"\x00\xaf"), b"0x00AF");
         assert_eq!(written(Form::Hex, b""), b"_binary ''");
         assert_eq!(written(Form::Binary, b"a'\\\0\n\r\x1a\xff"), b"_binary 'a\\'\\\\\\0\\n\\r\\Z\xff'");

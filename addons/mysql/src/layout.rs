@@ -22,6 +22,7 @@
 //! # SQL text
 //!
 //! Every `.sql` stream of a database starts with ``USE `<db>`;`` (but `schema.sql`) and names its objects without the database.
+//! Sequences are made before tables, which may take values from them.
 //! In `views.sql` every view starts with ``USE `<db>`;``: these are the groups that are retried while the views they depend
 //! on are missing. `DELIMITER` lines are used as mysqldump uses them, so that stock `mysql` reads the streams too. The text
 //! is executed under `SET NAMES utf8mb4`, `foreign_key_checks=0`, `unique_checks=0`, `time_zone='+00:00'` and
@@ -46,9 +47,10 @@
 //! | any other byte, 0 included | itself |
 //!
 //! Numbers and dates as the server prints them (FLOAT read as `CAST(f AS DOUBLE)`, the session's time zone `+00:00`); BIT, GEOMETRY,
-//! VECTOR and BLOB as their raw bytes. A line has one field for each column that is not generated, invisible ones
+//! VECTOR and BLOB as their raw bytes; an ENUM or SET that has the empty text among its members as the number of its value. A line has one field for each column that is not generated, invisible ones
 //! included, in the order of the table. `LOAD DATA … CHARACTER SET binary` reads that without conversion; a column whose type
-//! does not take binary strings ([`Transfer::Utf8`]) goes through a user variable. Both sides take the statement from
+//! does not take binary strings ([`Transfer::Utf8`]) goes through a user variable. Of a system-versioned table all rows are there, with
+//! the columns of their period last; they are loaded with `system_versioning_insert_history = 1`. Both sides take the statement from
 //! [`load_data`].
 //!
 //! # `format=single`
@@ -93,6 +95,12 @@ pub(crate) mod fact {
     pub(crate) const LATE_KEYS: &str = "late-keys";
     /// Of a table: the tables that its foreign keys refer to: `<database>.<table>`, both through [`super::encode`], separated by spaces.
     pub(crate) const REFERENCES: &str = "references";
+    /// Of a table: that it is a sequence, which tables may take their values from.
+    pub(crate) const SEQUENCE: &str = "sequence";
+    /// Of a database: that it is to be read-only in the end.
+    pub(crate) const READ_ONLY: &str = "read-only";
+    /// Of a stream of rows: the columns whose fields are numbers of ENUM and SET values, as [`COLUMNS`].
+    pub(crate) const NUMBERS: &str = "numbers";
     /// Of the plan: how many accounts the backup has, if it has any.
     pub(crate) const ACCOUNTS: &str = "accounts";
     /// Of a stream of rows: how many.
@@ -280,14 +288,17 @@ pub(crate) enum Transfer {
     Plain,
     /// The bytes are UTF-8, and the column's type takes text only.
     Utf8,
+    /// The bytes are the number of an ENUM's or SET's value, as its text does not say which it is.
+    Number,
 }
 
 impl Transfer {
-    /// For a column, by `DATA_TYPE` of `information_schema.COLUMNS`.
-    pub(crate) fn of(data_type: &str) -> Self {
-        // MySQL's JSON and MariaDB's UUID and INET types read a binary string as something else than its text, or refuse it.
+    /// For a column, by `DATA_TYPE` and `COLUMN_TYPE` of `information_schema.COLUMNS`.
+    pub(crate) fn of(data_type: &str, column_type: &str) -> Self {
         match data_type.to_ascii_lowercase().as_str() {
+            // MySQL's JSON and MariaDB's UUID and INET types read a binary string as something else than its text, or refuse it.
             "json" | "uuid" | "inet4" | "inet6" => Self::Utf8,
+            "enum" | "set" if has_empty_member(column_type) => Self::Number,
             _ => Self::Plain,
         }
     }
@@ -297,8 +308,32 @@ impl Transfer {
         match self {
             Self::Plain => Cow::Borrowed(bytes),
             Self::Utf8 => Cow::Owned(format!("CONVERT({bytes} USING utf8mb4)")),
+            Self::Number => Cow::Owned(format!("CAST({bytes} AS UNSIGNED)")),
         }
     }
+}
+
+/// Whether the empty text is a member of this ENUM or SET. It is also the text of what is no member, or of none.
+fn has_empty_member(column_type: &str) -> bool {
+    let mut rest = column_type.split_once('(').map_or("", |(_, members)| members);
+    while let Some(member) = rest.strip_prefix('\'') {
+        if member.starts_with("',") || member.starts_with("')") {
+            return true;
+        }
+        let mut characters = member.char_indices().peekable();
+        let end = loop {
+            match characters.next() {
+                Some((_, '\'')) if characters.peek().is_some_and(|(_, next)| *next == '\'') => {
+                    characters.next();
+                }
+                Some((at, '\'')) => break at.saturating_add(1),
+                Some(_) => {}
+                None => return false,
+            }
+        };
+        rest = member.get(end..).unwrap_or_default().trim_start_matches(',');
+    }
+    false
 }
 
 /// A column of a stream of rows.
@@ -308,6 +343,8 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// How its fields become values.
     pub(crate) transfer: Transfer,
+    /// Whether it is `AUTO_INCREMENT`.
+    pub(crate) counts: bool,
 }
 
 /// The statement that loads a stream of rows. `file` is the stream's path; in a session of ours it is never looked at, as the
@@ -315,13 +352,15 @@ pub(crate) struct Column {
 pub(crate) fn load_data(database: &str, table: &str, columns: &[Column], file: &str) -> String {
     let mut list = String::new();
     let mut set = String::new();
+    // Where there is a `SET`, MariaDB forgets that a column which is not in it was given: a zero would be counted up.
+    let sets = columns.iter().any(|column| column.transfer != Transfer::Plain);
     for (index, column) in columns.iter().enumerate() {
         if index > 0 {
             list.push(',');
         }
         match column.transfer {
-            Transfer::Plain => list.push_str(&quote(&column.name)),
-            transfer @ Transfer::Utf8 => {
+            Transfer::Plain if !(sets && column.counts) => list.push_str(&quote(&column.name)),
+            transfer => {
                 let variable = format!("@c{index}");
                 list.push_str(&variable);
                 set.push_str(if set.is_empty() { " SET " } else { "," });
@@ -415,13 +454,37 @@ mod tests {
     }
 
     #[test]
+    fn empty_members() {
+        for (column_type, expected) in [
+            ("enum('a','b')", false),
+            ("enum('','b')", true),
+            ("set('a','')", true),
+            ("enum('a','','b')", true),
+            ("enum('')", true),
+            ("enum('a'',''b')", false),
+            ("enum('''','x')", false),
+            ("enum('a,','''',',')", false),
+            ("enum('é','')", true),
+            ("varchar(20)", false),
+            ("enum('a", false),
+        ] {
+            assert_eq!(has_empty_member(column_type), expected, "{column_type}");
+        }
+    }
+
+    #[test]
     fn load_statement() {
-        let column = |name: &str, data_type| Column { name: name.into(), transfer: Transfer::of(data_type) };
+        let column = |name: &str, data_type| Column {
+            name: name.into(),
+            transfer: Transfer::of(data_type, ""),
+            counts: name == "id",
+        };
         assert_eq!(
             load_data("s`p", "t", &[column("id", "int"), column("d", "JSON"), column("u", "uuid")], "it's\\x"),
             "LOAD DATA LOCAL INFILE 'it\\'s\\\\x' INTO TABLE `s``p`.`t` CHARACTER SET binary FIELDS TERMINATED BY '\\t' \
-             ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' (`id`,@c1,@c2) SET `d`=CONVERT(@c1 USING utf8mb4),\
+             ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' (@c0,@c1,@c2) SET `id`=@c0,`d`=CONVERT(@c1 USING utf8mb4),\
              `u`=CONVERT(@c2 USING utf8mb4)"
         );
+        assert!(load_data("s", "t", &[column("id", "int"), column("a", "int")], "x").ends_with("(`id`,`a`)"));
     }
 }

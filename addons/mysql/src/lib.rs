@@ -10,6 +10,7 @@ mod chunks;
 mod ddl;
 mod ddl_lock;
 mod definition;
+mod digest;
 mod failure;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -24,6 +25,7 @@ mod plan;
 mod privileges;
 mod progress;
 mod public_key;
+mod repair;
 mod replica;
 mod restore;
 mod rewrite;

@@ -3,10 +3,12 @@
 use coffer_addon_sdk::{Context, Error, Reader, Result};
 use memchr::{memchr, memchr_iter, memrchr};
 
+use crate::catalog::{AUTO_INCREMENT, PERIOD};
 use crate::failure::Failure;
 use crate::layout::{self, Column, Transfer, quote};
 use crate::progress;
 use crate::session::literal;
+use crate::settings;
 use crate::wire::{Done, Wire};
 
 /// So many bytes go into one transaction. Group replication refuses transactions beyond some 143 MiB by default, and what a
@@ -92,8 +94,14 @@ fn pass_over(input: &mut Reader, lines: u64) -> Result<()> {
 }
 
 impl<'a> Table<'a> {
-    /// Asks the server for the columns. `names` says which they are; without it, all that are not generated.
-    pub(crate) fn find(wire: &mut Wire, database: &'a str, name: &'a str, names: Option<Vec<String>>) -> Result<Self> {
+    /// Asks the server for the columns. `names` says which they are; without it, all that are not generated. The fields of `numbers` are
+    /// numbers of ENUM and SET values.
+    pub(crate) fn find(
+        wire: &mut Wire,
+        (database, name): (&'a str, &'a str),
+        names: Option<Vec<String>>,
+        numbers: &[String],
+    ) -> Result<Self> {
         let found = wire.query_text(format!(
             "SELECT COLUMN_NAME, DATA_TYPE, EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
              ORDER BY ORDINAL_POSITION",
@@ -104,7 +112,10 @@ impl<'a> Table<'a> {
         for row in found {
             if let [name, data_type, extra] = row.as_slice() {
                 let data_type = data_type.to_ascii_lowercase();
-                let column = Column { name: name.clone(), transfer: Transfer::of(&data_type) };
+                let by_number = numbers.contains(name);
+                let transfer = if by_number { Transfer::Number } else { Transfer::of(&data_type, "") };
+                let counts = extra.to_ascii_lowercase().contains(AUTO_INCREMENT);
+                let column = Column { name: name.clone(), transfer, counts };
                 // Not `DEFAULT_GENERATED`: that is a default which is an expression.
                 let extra = extra.to_ascii_uppercase();
                 let generated =
@@ -124,7 +135,10 @@ impl<'a> Table<'a> {
                 .into_iter()
                 .map(|name| {
                     let found = all.iter().find(|(column, ..)| column.name == name);
-                    found.map(|(column, kind, _)| (column.clone(), kind.clone())).ok_or_else(|| {
+                    let found = found.map(|(column, kind, _)| (column.clone(), kind.clone()));
+                    // A period that is not said in the definition is not listed either.
+                    let hidden = || PERIOD.contains(&name.as_str()).then(|| period(&name));
+                    found.or_else(hidden).ok_or_else(|| {
                         Error::data(format!(
                             "the table {table} has no column {}, which the backup has rows for",
                             quote(&name)
@@ -139,6 +153,10 @@ impl<'a> Table<'a> {
     fn columns(&self) -> Vec<Column> {
         self.columns.iter().map(|(column, _)| column.clone()).collect()
     }
+}
+
+fn period(name: &str) -> (Column, String) {
+    (Column { name: name.to_owned(), transfer: Transfer::Plain, counts: false }, "timestamp".to_owned())
 }
 
 /// Loads all rows by `LOAD DATA LOCAL INFILE`. Returns how many.
@@ -279,8 +297,7 @@ pub(crate) fn by_insert(
     counter: &mut Counter<'_>,
 ) -> Result<u64> {
     counter.begin(wire, table, input)?;
-    let largest =
-        wire.query_value("SELECT @@max_allowed_packet")?.and_then(|value| value.parse().ok()).unwrap_or(INSERT);
+    let largest = settings::largest_packet(wire)?;
     let longest = largest.saturating_sub(PACKET_MARGIN).min(INSERT);
     let columns: Vec<String> = table.columns.iter().map(|(column, _)| quote(&column.name)).collect();
     let head = format!("INSERT INTO {}.{} ({}) VALUES ", quote(table.database), quote(table.name), columns.join(","));
@@ -293,8 +310,12 @@ pub(crate) fn by_insert(
         if more {
             let length = memchr(b'\n', input.buffer()).unwrap_or_default();
             row.clear();
+            row.shrink_to(longest);
+            // Exactly as much as is needed: a doubled buffer of a long row may not fit the guest's memory.
+            row.reserve_exact(room(input.buffer().get(..length).unwrap_or_default(), &head, table.columns.len()));
             tuple(input.buffer().get(..length).unwrap_or_default(), &table.columns, &mut row)?;
             input.consume(length.saturating_add(1));
+            settings::check_packet(row.len().saturating_add(head.len()), largest)?;
         }
         if rows > 0 && (!more || sql.len().saturating_add(row.len()) > longest) {
             context.check_cancelled()?;
@@ -323,6 +344,13 @@ pub(crate) fn by_insert(
         if rows == 0 {
             sql.clear();
             sql.shrink_to(longest);
+            if row.len() > longest {
+                // In place, for the same reason.
+                row.splice(0..0, head.bytes());
+                std::mem::swap(&mut sql, &mut row);
+                rows = 1;
+                continue;
+            }
             sql.extend_from_slice(head.as_bytes());
         } else {
             sql.push(b',');
@@ -330,6 +358,13 @@ pub(crate) fn by_insert(
         sql.extend_from_slice(&row);
         rows = rows.saturating_add(1);
     }
+}
+
+/// How long a line becomes with the head of a statement in front of it.
+fn room(line: &[u8], head: &str, columns: usize) -> usize {
+    const AROUND_FIELD: usize = 48;
+    let quotes = memchr_iter(b'\'', line).count();
+    line.len().saturating_add(quotes).saturating_add(head.len()).saturating_add(columns.saturating_mul(AROUND_FIELD))
 }
 
 /// Waits until a whole line is in the buffer; false at the end of the stream.
@@ -405,8 +440,10 @@ mod tests {
     use super::*;
 
     fn columns(kinds: &[&str]) -> Vec<(Column, String)> {
-        let column =
-            |kind: &&str| (Column { name: format!("c{kind}"), transfer: Transfer::of(kind) }, (*kind).to_owned());
+        let column = |kind: &&str| {
+            let (name, transfer) = (format!("c{kind}"), Transfer::of(kind, ""));
+            (Column { name, transfer, counts: false }, (*kind).to_owned())
+        };
         kinds.iter().map(column).collect()
     }
 

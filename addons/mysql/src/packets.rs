@@ -141,6 +141,17 @@ impl Packets {
         }
     }
 
+    /// Sends a command and its text, which is not copied for it: it may be long.
+    pub(crate) fn write_command(&mut self, command: u8, text: &[u8]) -> Result<()> {
+        self.release();
+        let (first, rest) = text.split_at_checked(LONGEST - 1).unwrap_or((text, &[]));
+        let header = self.next_header(first.len() + 1);
+        self.connection.write_all(&header)?;
+        self.connection.write_all(&[command])?;
+        self.connection.write_all(first)?;
+        if first.len() + 1 < LONGEST { self.connection.flush() } else { self.write(rest) }
+    }
+
     /// Sends one payload, in as many packets as it needs.
     pub(crate) fn write(&mut self, payload: &[u8]) -> Result<()> {
         self.release();
@@ -258,6 +269,17 @@ pub(crate) mod tests {
             for payload in &payloads {
                 assert!(packets.read().unwrap() == payload.as_slice(), "length {length}");
             }
+        }
+    }
+
+    #[test]
+    fn commands_are_payloads() {
+        for length in [0, 3, LONGEST - 2, LONGEST - 1, LONGEST, 2 * LONGEST - 1] {
+            let text: Vec<u8> = (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect();
+            let torn = Torn::default();
+            let sent = Arc::clone(&torn.sent);
+            Packets::new(Connection::new(Box::new(torn))).write_command(7, &text).unwrap();
+            assert!(*sent.lock().unwrap() == framed(&[[&[7], text.as_slice()].concat()]), "length {length}");
         }
     }
 

@@ -201,8 +201,8 @@ pub(crate) struct BackupParams {
     pub(crate) triggers: bool,
     /// The accounts that are part of it, if any are.
     pub(crate) users: Option<AccountChoice>,
-    /// Whether histograms are part of it.
-    pub(crate) column_statistics: bool,
+    /// Whether histograms are part of it; if nothing is said, those are that can come back as they are (MySQL since 8.0.31).
+    pub(crate) column_statistics: Option<bool>,
     /// Whether the GTID set is written into `dumpfile.sql`. It is a fact of the backup in any case.
     pub(crate) gtid_purged: GtidPurged,
     /// How `dumpfile.sql` is written.
@@ -233,7 +233,7 @@ impl BackupParams {
             events: true,
             triggers: true,
             users: None,
-            column_statistics: false,
+            column_statistics: None,
             gtid_purged: GtidPurged::Off,
             single: SingleStyle {
                 add_drop_database: false,

@@ -116,7 +116,7 @@ pub(crate) struct Token {
     pub(crate) origin: Option<String>,
     /// Of a table: what of it.
     pub(crate) part: Part,
-    /// Of a table: it is noted as ours, as the database has others too.
+    /// Of a table: it is noted as ours, as the database has others too. Of triggers: the database keeps its own settings.
     pub(crate) own: bool,
     /// Of a table: it is dropped first.
     pub(crate) remake: bool,
@@ -128,6 +128,8 @@ pub(crate) struct Token {
     pub(crate) rows: Option<u64>,
     /// The columns of the rows.
     pub(crate) columns: Option<Vec<String>>,
+    /// Those of them whose fields are numbers of ENUM and SET values.
+    pub(crate) numbers: Vec<String>,
     /// The views that were of no use in the source either, as [`fact::INVALID`] has them.
     pub(crate) invalid: String,
 }
@@ -152,6 +154,7 @@ impl Token {
         list("resume", &self.resume);
         list("skip-tables", &self.skip_tables);
         list("columns", self.columns.as_deref().unwrap_or_default());
+        list("numbers", &self.numbers);
         list("origin", self.origin.as_slice());
         let flags =
             [("own", self.own), ("remake", self.remake), ("check", self.check), ("foreign-table", self.foreign_table)];
@@ -180,6 +183,7 @@ impl Token {
                 "check" => token.check = true,
                 "foreign-table" => token.foreign_table = true,
                 "columns" => token.columns = Some(names()),
+                "numbers" => token.numbers = names(),
                 "invalid" => value.clone_into(&mut token.invalid),
                 "part" => {
                     let part = Part::WORDS.iter().find(|(word, _)| *word == value);
@@ -231,10 +235,22 @@ pub(crate) fn stages(
     skip: &[String],
     renames: bool,
 ) -> Vec<Stage> {
-    let mut stages =
-        ["names", "databases", "tables", "rows", "indexes", "foreign keys", "routines", "views", "triggers", "events"]
-            .map(|name| Stage::new(name, Vec::new()));
-    let [names, schemas, tables, rows, indexes, foreign_keys, routines, views, triggers, events] = &mut stages;
+    let mut stages = [
+        "names",
+        "databases",
+        "sequences",
+        "tables",
+        "rows",
+        "indexes",
+        "foreign keys",
+        "routines",
+        "views",
+        "triggers",
+        "events",
+    ]
+    .map(|name| Stage::new(name, Vec::new()));
+    let [names, schemas, sequences, tables, rows, indexes, foreign_keys, routines, views, triggers, events] =
+        &mut stages;
     let nothing = Intent::default();
     let intent = |stream: &Stream| stream.database().map_or(Some(&nothing), |database| intents.get(database));
     let wanted = || {
@@ -274,6 +290,7 @@ pub(crate) fn stages(
                     None => Part::Whole,
                 };
                 let remake = intent.remake.contains(table);
+                let tables = if value(entry, fact::SEQUENCE).is_some() { &mut *sequences } else { &mut *tables };
                 tables.items.push(item(Token { own: intent.own, remake, ..of(part) }));
                 sized_indexes.extend(bytes.map(|bytes| (bytes, item(of(Part::Keys)))));
                 if part != Part::Whole && value(entry, fact::REFERENCES).is_some() {
@@ -294,7 +311,7 @@ pub(crate) fn stages(
             }
             Stream::Triggers { .. } => {
                 let skip_tables = intent.skip.iter().cloned().collect();
-                triggers.items.push(item(Token { skip_tables, ..base }));
+                triggers.items.push(item(Token { skip_tables, own: intent.is_there, ..base }));
             }
             Stream::Events { .. } => events.items.push(item(base)),
             Stream::Users | Stream::Load => {}
@@ -381,7 +398,8 @@ fn full_name(database: &str, table: &str) -> String {
 fn rows_token(entry: &Entry, base: Token) -> String {
     let rows = value(entry, fact::ROWS).and_then(|rows| rows.parse().ok());
     let columns = value(entry, fact::COLUMNS).and_then(layout::decode_list);
-    let token = Token { rows, columns, ..base };
+    let numbers = value(entry, fact::NUMBERS).and_then(layout::decode_list).unwrap_or_default();
+    let token = Token { rows, columns, numbers, ..base };
     let text = token.encode();
     // Thousands of long names: then the target's own columns have to do.
     if text.len() > LONGEST_TOKEN { Token { columns: None, ..token }.encode() } else { text }
@@ -495,6 +513,7 @@ mod tests {
             table("other", &[("references", "a%2Eb.without b.large")]),
             table("small", &[keys]),
             table("without", &[]),
+            table("zero", &[("sequence", "true")]),
         ];
         let Ok(Contents::Parallel(streams)) = Contents::of(&entries, &[]) else { panic!("they are ours") };
         let intents = BTreeMap::from([("a.b".to_owned(), Intent::default())]);
@@ -518,8 +537,9 @@ mod tests {
         assert_eq!(of_stage("tables"), expected(&tables));
         assert_eq!(of_stage("indexes"), expected(&[("large", Part::Keys), ("bound", Part::Keys)]));
         assert_eq!(of_stage("foreign keys"), expected(&[("bound", Part::ForeignKeys), ("child", Part::ForeignKeys)]));
+        assert_eq!(of_stage("sequences"), expected(&[("zero", Part::Whole)]));
         let order: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
-        assert_eq!(order, ["tables", "rows", "indexes", "foreign keys"]);
+        assert_eq!(order, ["sequences", "tables", "rows", "indexes", "foreign keys"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use coffer_addon_sdk::{
 use crate::accounts;
 use crate::accounts::apply::{self, Before, Phase};
 use crate::accounts::script::NO_ACCOUNTS;
+use crate::ddl;
 use crate::definition::{self, Addition, Definition};
 use crate::failure::{Failure, Outcome};
 use crate::layout::{Stream, fact, quote};
@@ -139,7 +140,11 @@ impl Restore for MySqlRestore {
         let expected = std::mem::take(&mut self.expected);
         expected.check(&mut self.wire)?;
         // From here on it is not a restore under way, but a whole one.
-        Ok(progress::end(&mut self.wire, &expected.begun)?)
+        progress::end(&mut self.wire, &expected.begun)?;
+        for database in &expected.read_only {
+            self.wire.execute(ddl::read_only(database))?;
+        }
+        Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
@@ -175,6 +180,9 @@ impl MySqlRestore {
             };
             if !intent.own {
                 self.expected.tables.push((target.clone(), survey.tables()));
+                if survey.closes() {
+                    self.expected.read_only.push(target.clone());
+                }
             }
             if intent.origin.is_some() {
                 self.expected.begun.push(target);
@@ -281,7 +289,7 @@ impl MySqlRestore {
         self.begin(&target, &token)?;
         let resumes = token.resume.iter().any(|name| name == database);
         let mut counter = Counter::new(chunk, token.origin.is_some(), resumes);
-        let mut place = load::Table::find(&mut self.wire, &target, table, token.columns)?;
+        let mut place = load::Table::find(&mut self.wire, (&target, table), token.columns, &token.numbers)?;
         place.is_ours = !token.foreign_table;
         let rows = if self.files {
             load::by_file(&mut self.wire, &self.context, &place, path, input, &mut counter)?
@@ -405,6 +413,26 @@ impl MySqlRestore {
     fn make_objects(&mut self, database: Option<&str>, input: Reader, token: &Token) -> Result<Vec<Fact>> {
         self.settle()?;
         self.drop_databases(&token.drop)?;
+        let target = database.map(|database| self.params.renames.target(database).to_owned());
+        let own = match &target {
+            Some(target) if token.own => settings::default_collation(&mut self.wire, target)?,
+            _ => None,
+        };
+        let made = self.make_all(database, input, token);
+        if let (Some(target), Some(collation)) = (&target, own) {
+            // Objects may have been made under that of their time.
+            let kept = settings::set_default_collation(&mut self.wire, target, &collation);
+            made.and_then(|()| Ok(kept?))?;
+        } else {
+            made?;
+        }
+        if let Some(target) = target.filter(|_| !token.check) {
+            self.begin(&target, token)?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn make_all(&mut self, database: Option<&str>, input: Reader, token: &Token) -> Result<()> {
         let resumes = database.is_some_and(|database| token.resume.iter().any(|name| name == database));
         let mut statements = Statements::new(input, LONGEST_STATEMENT);
         loop {
@@ -428,11 +456,7 @@ impl MySqlRestore {
                 statements.set_backslash_escapes(backslash_escapes(&mut self.wire)?);
             }
         }
-        if let Some(database) = database.filter(|_| !token.check) {
-            let target = self.params.renames.target(database).to_owned();
-            self.begin(&target, token)?;
-        }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Executes a part of the stream of accounts.
@@ -512,6 +536,7 @@ impl MySqlRestore {
             }
             current = Some(database.clone());
         }
+        let largest = settings::largest_packet(&mut self.wire)?;
         let mut statements = Statements::new(input, LONGEST_STATEMENT);
         let (mut executed, mut left_out) = (0_u64, 0_u64);
         loop {
@@ -534,6 +559,7 @@ impl MySqlRestore {
                 continue;
             }
             let text = self.rewritten(statement, reading)?;
+            settings::check_packet(text.len(), largest)?;
             let outcome = self.wire.execute(&text);
             let mode = sets_mode(statement);
             if let Err(failure) = outcome {

@@ -3,11 +3,12 @@
 use coffer_addon_sdk::{Context, Result, Writer, warn};
 
 use crate::accounts::script::{Accounts, Part};
-use crate::catalog::{Database, Kind, Reading, Table};
+use crate::catalog::{Database, Field, Kind, Reading, Table};
 use crate::chunks::Chunks;
+use crate::digest::{self, Watch};
 use crate::inserts::{self, Style};
 use crate::layout::{self, Stream, quote};
-use crate::params::BackupParams;
+use crate::params::{BackupParams, Format};
 use crate::session::{Session, literal};
 use crate::{ddl, replica, view};
 
@@ -15,32 +16,49 @@ use crate::{ddl, replica, view};
 const SETTINGS: &str = "SET NAMES utf8mb4;\nSET SESSION time_zone = '+00:00', sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', foreign_key_checks = 0, \
                         unique_checks = 0;\n";
 
-/// Writes `load.sql`. `chunks` says into how many streams the rows of a table went, 0 meaning a single one without a number.
+/// What tables can take their rows and their past from, in MariaDB.
+const HISTORY: &str = "SET SESSION system_versioning_insert_history = 1;\n";
+
+/// Writes `load.sql`. `chunks` says into how many streams the rows of a table went, 0 meaning a single one without a number. Without
+/// `watch`, nobody can change definitions.
 pub(crate) fn load(
     session: &mut Session,
     context: &Context,
     params: &BackupParams,
     databases: &[Database],
     chunks: &dyn Fn(&str, &str) -> u32,
+    mut watch: Option<Watch<'_>>,
     out: &mut Writer,
 ) -> Result<()> {
     out.write_all(
         b"-- Rebuilds the databases of this backup. Run it in the directory that it was restored to:\n--   mysql --local-infile=1 < \
           load.sql\n-- The server must allow it: SET GLOBAL local_infile = ON\n\n",
     )?;
-    out.write_all(SETTINGS.as_bytes())?;
+    write_settings(session, databases, out)?;
     let accounts = begin_accounts(session, context, params, out)?;
+    begin_databases(session, params, databases, out)?;
+    let mut digests = Vec::new();
+    let wanted = params.create_tables || watch.is_some();
     for database in databases {
-        begin_database(session, params, &database.name, out)?;
-        for table in database.tables.iter().filter(|table| table.kind != Kind::View) {
+        out.write_all(&ddl::use_database(&database.name))?;
+        for table in database.of_kind(Kind::Base).filter(|_| wanted) {
+            let text = ddl::table(session, &database.name, table)?;
+            if let Some(watch) = &mut watch {
+                let digest = digest::of_text(watch.now, &database.name, table, &text)?;
+                digests.push((database.name.as_str(), table.name.as_str(), digest));
+            }
             if params.create_tables {
-                out.write_all(&ddl::table(session, &database.name, table)?)?;
+                out.write_all(&text)?;
+                write_histograms(session, params, &database.name, table, out)?;
             }
         }
     }
+    if let Some(watch) = watch {
+        digest::check_all(digests, watch.expected)?;
+    }
     for database in databases {
         for table in database.tables.iter().filter(|table| has_rows(params, &database.name, table)) {
-            let reading = Reading::of(session, &database.name, &table.name)?;
+            let reading = Reading::of(session, &database.name, table)?;
             let columns = reading.columns();
             let count = chunks(&database.name, &table.name);
             let names: Vec<Option<String>> =
@@ -55,13 +73,14 @@ pub(crate) fn load(
     write_code(session, context, params, databases, accounts.as_ref(), out)
 }
 
-/// Writes `dumpfile.sql`; `head` is what it says of replication. Returns the number of rows.
+/// Writes `dumpfile.sql`; `head` is what it says of replication, `watch` as for [`load`]. Returns the number of rows.
 pub(crate) fn single(
     session: &mut Session,
     context: &Context,
     params: &BackupParams,
     databases: &[Database],
     head: &str,
+    mut watch: Option<Watch<'_>>,
     out: &mut Writer,
 ) -> Result<u64> {
     let server = session.server().version_text.clone();
@@ -75,31 +94,38 @@ pub(crate) fn single(
           /*!40014 SET @OLD_FOREIGN_KEY_CHECKS=@@FOREIGN_KEY_CHECKS */;\n\
           /*!40101 SET @OLD_SQL_MODE=@@SQL_MODE */;\n",
     )?;
-    out.write_all(SETTINGS.as_bytes())?;
+    write_settings(session, databases, out)?;
     out.write_all(head.as_bytes())?;
     let accounts = begin_accounts(session, context, params, out)?;
     let mut rows = 0;
+    let mut digests = Vec::new();
+    begin_databases(session, params, databases, out)?;
     for database in databases {
         out.write_all(format!("\n--\n-- Database {}\n--\n\n", comment(&database.name)).as_bytes())?;
-        begin_database(session, params, &database.name, out)?;
-        for table in database.tables.iter().filter(|table| table.kind != Kind::View) {
+        out.write_all(&ddl::use_database(&database.name))?;
+        for table in database.of_kind(Kind::Base) {
             context.check_cancelled()?;
             out.write_all(format!("\n--\n-- Table {}\n--\n\n", comment(&table.name)).as_bytes())?;
+            let wanted = params.create_tables || session.server().is_mariadb();
+            let text = if wanted { ddl::table(session, &database.name, table)? } else { Vec::new() };
             if params.create_tables {
-                if params.single.add_drop_table {
-                    let what = if table.kind == Kind::Sequence { "SEQUENCE" } else { "TABLE" };
-                    out.write_all(format!("DROP {what} IF EXISTS {};\n", quote(&table.name)).as_bytes())?;
-                }
-                out.write_all(&ddl::table(session, &database.name, table)?)?;
+                write_definition(params, table, &text, out)?;
             }
             if has_rows(params, &database.name, table) {
-                rows += write_rows(session, params, &database.name, table, out)?;
-                view::let_go(session)?;
+                rows += write_rows(session, params, &database.name, (table, &text), out)?;
             }
-            if params.column_statistics {
-                write_histograms(session, context, &database.name, &table.name, out)?;
+            if let Some(watch) = &mut watch {
+                // After the rows: the transaction has read the table, so that nobody can change it now.
+                let digest = digest::of(watch.now, &database.name, table)?;
+                digests.push((database.name.as_str(), table.name.as_str(), digest));
             }
+            view::let_go(session)?;
+            write_histograms(session, params, &database.name, table, out)?;
+            count_histograms(session, context, params, &database.name, &table.name, out)?;
         }
+    }
+    if let Some(watch) = watch {
+        digest::check_all(digests, watch.expected)?;
     }
     out.write_all(b"\n--\n-- Routines, views, triggers, events\n--\n\n")?;
     write_code(session, context, params, databases, accounts.as_ref(), out)?;
@@ -120,6 +146,43 @@ pub(crate) fn single(
 /// Whether the rows of this table are part of the backup.
 pub(crate) fn has_rows(params: &BackupParams, database: &str, table: &Table) -> bool {
     params.rows && table.has_rows() && params.selection.rows(database, &table.name)
+}
+
+fn write_settings(session: &mut Session, databases: &[Database], out: &mut Writer) -> Result<()> {
+    out.write_all(SETTINGS.as_bytes())?;
+    // It takes a privilege to say so, so it is said only where it is needed.
+    if ddl::refers_to_no_unique_key(session, databases)? {
+        out.write_all(b"/*!80400 SET SESSION restrict_fk_on_non_standard_key = OFF */;\n")?;
+    }
+    if databases.iter().flat_map(|database| &database.tables).any(|table| table.versioned) {
+        out.write_all(HISTORY.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Makes all databases, with their sequences: tables of any other may take values from them.
+fn begin_databases(
+    session: &mut Session,
+    params: &BackupParams,
+    databases: &[Database],
+    out: &mut Writer,
+) -> Result<()> {
+    for database in databases {
+        begin_database(session, params, &database.name, out)?;
+        for sequence in database.of_kind(Kind::Sequence).filter(|_| params.create_tables) {
+            let text = ddl::table(session, &database.name, sequence)?;
+            write_definition(params, sequence, &text, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_definition(params: &BackupParams, table: &Table, text: &[u8], out: &mut Writer) -> Result<()> {
+    if params.format == Format::Single && params.single.add_drop_table {
+        let what = if table.kind == Kind::Sequence { "SEQUENCE" } else { "TABLE" };
+        out.write_all(format!("DROP {what} IF EXISTS {};\n", quote(&table.name)).as_bytes())?;
+    }
+    out.write_all(text)
 }
 
 fn begin_database(session: &mut Session, params: &BackupParams, database: &str, out: &mut Writer) -> Result<()> {
@@ -184,6 +247,9 @@ fn write_code(
     for database in databases.iter().filter(|database| params.events && whole && database.has_events) {
         write(ddl::events(session, &database.name)?, Some(&database.name), out)?;
     }
+    for database in databases.iter().filter(|_| params.create_databases) {
+        out.write_all(&ddl::closing(session, &database.name)?)?;
+    }
     Ok(())
 }
 
@@ -191,31 +257,58 @@ fn write_rows(
     session: &mut Session,
     params: &BackupParams,
     database: &str,
-    table: &Table,
+    (table, definition): (&Table, &[u8]),
     out: &mut Writer,
 ) -> Result<u64> {
-    let reading = Reading::of(session, database, &table.name)?;
+    let reading = Reading::of(session, database, table)?;
     let conditions: Vec<String> = params.condition.clone().into_iter().collect();
-    let select = reading.select(session, database, table, &conditions);
+    let select = reading.select_text(session, database, table, &conditions);
+    let charsets: Vec<Option<&str>> = reading.fields.iter().map(Field::bytes_of).collect();
     let columns: Vec<String> = reading.fields.iter().map(|field| quote(&field.name)).collect();
     let name = quote(&table.name);
     let head = format!("INSERT INTO {name} ({}) VALUES\n", columns.join(","));
-    out.write_all(format!("LOCK TABLES {name} WRITE;\n/*!40000 ALTER TABLE {name} DISABLE KEYS */;\n").as_bytes())?;
+    // Who holds a lock may use no other table, but a sequence that a default asks is one.
+    let locks = memchr::memmem::find(definition, b"nextval(").is_none();
+    if locks {
+        out.write_all(format!("LOCK TABLES {name} WRITE;\n").as_bytes())?;
+    }
+    out.write_all(format!("/*!40000 ALTER TABLE {name} DISABLE KEYS */;\n").as_bytes())?;
     let style = Style { extended: params.single.extended_insert, hex: params.single.hex_blob };
     let doing = |error: coffer_addon_sdk::Error| error.with_context(format!("reading {}.{name}", quote(database)));
     let rows = session.converted_rows(select).map_err(|failure| doing(failure.into()))?;
-    let count = inserts::write(rows, head.as_bytes(), style, out).map_err(doing)?;
-    out.write_all(format!("/*!40000 ALTER TABLE {name} ENABLE KEYS */;\nUNLOCK TABLES;\n").as_bytes())?;
+    let count = inserts::write(rows, head.as_bytes(), &charsets, style, out).map_err(doing)?;
+    out.write_all(format!("/*!40000 ALTER TABLE {name} ENABLE KEYS */;\n").as_bytes())?;
+    if locks {
+        out.write_all(b"UNLOCK TABLES;\n")?;
+    }
     Ok(count)
 }
 
 fn write_histograms(
     session: &mut Session,
+    params: &BackupParams,
+    database: &str,
+    table: &Table,
+    out: &mut Writer,
+) -> Result<()> {
+    if params.column_statistics == Some(false) {
+        return Ok(());
+    }
+    out.write_all(&ddl::histograms(session, database, table)?)
+}
+
+/// Lets the target count histograms anew, where they cannot be given to it.
+fn count_histograms(
+    session: &mut Session,
     context: &Context,
+    params: &BackupParams,
     database: &str,
     table: &str,
     out: &mut Writer,
 ) -> Result<()> {
+    if params.column_statistics != Some(true) || session.server().is_mysql(8, 0, 31) {
+        return Ok(());
+    }
     if !session.server().is_mysql(8, 0, 2) {
         warn!(context, "this server has no histograms; --column-statistics changes nothing");
         return Ok(());

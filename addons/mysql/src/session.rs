@@ -63,6 +63,13 @@ impl Session {
         self.wire.query_value(sql)
     }
 
+    /// The first value of a short result as the server stores it.
+    pub(crate) fn stored_value(&mut self, sql: impl AsRef<[u8]>) -> Outcome<Option<Vec<u8>>> {
+        self.set_results(Results::Binary)?;
+        let first = self.wire.query_all(sql)?.into_iter().next();
+        Ok(first.and_then(|row| row.into_iter().next()).flatten())
+    }
+
     /// A short result as text, with the names of its columns.
     pub(crate) fn named(&mut self, sql: impl AsRef<[u8]>) -> Outcome<Vec<Vec<(String, String)>>> {
         let mut rows = self.converted_rows(sql)?;

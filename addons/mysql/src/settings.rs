@@ -3,7 +3,9 @@
 use coffer_addon_sdk::{Error, Result};
 
 use crate::failure::Outcome;
+use crate::layout::quote;
 use crate::params::RestoreParams;
+use crate::session::literal;
 use crate::wire::{Done, Wire};
 
 /// A setting of the session.
@@ -23,7 +25,10 @@ fn settings(wire: &Wire) -> Vec<Setting> {
         // How many warnings can be looked at. MySQL wants a privilege for it; more than can be seen are then an error.
         wished("max_error_count = 65535"),
     ];
-    if !wire.server().is_mariadb() {
+    if wire.server().is_mariadb() {
+        // The past of system-versioned tables comes with their rows.
+        settings.push(wished("system_versioning_insert_history = 1"));
+    } else {
         settings.extend([
             wished("sql_require_primary_key = 0"),
             wished("sql_generate_invisible_primary_key = 0"),
@@ -88,6 +93,40 @@ fn tolerate(outcome: Outcome<Done>, needed: bool) -> Result<()> {
         Err(failure) => Err(failure.into()),
         Ok(_) => Ok(()),
     }
+}
+
+/// The longest statement that the server takes, in bytes.
+pub(crate) fn largest_packet(wire: &mut Wire) -> Result<usize> {
+    Ok(wire.query_value("SELECT @@max_allowed_packet")?.and_then(|value| value.parse().ok()).unwrap_or(usize::MAX))
+}
+
+/// That the server takes a statement of this length. It would close the connection without a word that arrives.
+pub(crate) fn check_packet(length: usize, largest: usize) -> Result<()> {
+    // The number of the command is a byte of the packet.
+    if length < largest {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "a statement of {length} bytes does not fit the server's max_allowed_packet of {largest}: raise that on the target for the time of \
+         the restore. Rows of a snapshot of `format=parallel` are loaded whatever it is, where `local_infile` is ON"
+    )))
+}
+
+/// The default collation of a database.
+pub(crate) fn default_collation(wire: &mut Wire, database: &str) -> Outcome<Option<String>> {
+    wire.query_value(format!(
+        "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
+        literal(database)
+    ))
+}
+
+/// Gives a database its default collation back, if it has another one now.
+pub(crate) fn set_default_collation(wire: &mut Wire, database: &str, collation: &str) -> Outcome<()> {
+    wire.execute("SET NAMES utf8mb4")?;
+    if default_collation(wire, database)?.is_none_or(|current| current == collation) {
+        return Ok(());
+    }
+    wire.execute(format!("ALTER DATABASE {} COLLATE {collation}", quote(database))).map(drop)
 }
 
 /// Whether a backslash in a string escapes what follows it.

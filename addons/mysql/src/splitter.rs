@@ -1,11 +1,11 @@
 //! Splits SQL text, as dumps have it, into statements while it streams in.
 //!
-//! It reads what the `mysql` client reads: quotes of three kinds, comments, `DELIMITER` lines. Unlike the client it passes comments
+//! It reads what the `mysql` client reads: quotes of three kinds, code between `$$`, comments, `DELIMITER` lines. Unlike the client it passes comments
 //! inside of statements, NUL bytes and line ends on as they are, and refuses text that ends in the middle of a statement.
 //! Memory: the statement that is being read, plus a quarter; time: linear, whatever the pieces are that the text comes in.
 
 use coffer_addon_sdk::{Error, Reader, Result};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 use crate::rewrite::Reading;
 use crate::sql;
@@ -15,6 +15,9 @@ const LONGEST_DELIMITER: usize = 4096;
 
 /// How far the beginning of a comment must be seen to know what it is.
 const COMMENT_PREFIX: usize = 64;
+
+/// The longest `$tag$` that code of another language stands between.
+const LONGEST_TAG: usize = 66;
 
 /// The version that no server reaches: what mariadb-dump puts in front of its sandbox line, `/*M!999999\- enable the sandbox mode */`.
 const NEVER: &[u8] = b"999999";
@@ -103,6 +106,8 @@ enum State {
     Text,
     /// In a statement, behind this quote.
     Quoted(u8),
+    /// In code of another language, as `CREATE LIBRARY … AS $$ … $$` has it.
+    Code,
     /// In a comment that ends with the line.
     LineComment { between: bool },
     /// In a comment that ends with `*/`.
@@ -128,10 +133,25 @@ struct Splitter {
     backslash: bool,
     wide: Option<Wide>,
     state: State,
+    /// What the code ends with that is being read.
+    tag: Vec<u8>,
     /// How much of the text in the buffer has been looked at.
     at: usize,
     header: bool,
     trailer: bool,
+}
+
+/// The `$tag$` that `rest` begins with, if code begins there: behind an `AS`. Elsewhere a dollar is a letter.
+fn tag<'a>(before: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+    let trimmed = before.trim_ascii_end();
+    let [blank, word @ ..] = trimmed.last_chunk::<3>()?;
+    if trimmed.len() == before.len() || !blank.is_ascii_whitespace() || !word.eq_ignore_ascii_case(b"as") {
+        return None;
+    }
+    let letters = rest.get(1..)?.iter().take(LONGEST_TAG - 2);
+    let length = letters.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_' || !byte.is_ascii()).count();
+    let end = length.checked_add(2)?;
+    rest.get(..end).filter(|tag| tag.last() == Some(&b'$'))
 }
 
 /// What was found while scanning for something.
@@ -149,6 +169,7 @@ impl Splitter {
             backslash: true,
             wide: None,
             state: State::Start,
+            tag: Vec::new(),
             at: 0,
             header: false,
             trailer: false,
@@ -163,6 +184,7 @@ impl Splitter {
                 State::Between => self.between(text, ended)?,
                 State::Text => self.text(text, ended)?,
                 State::Quoted(quote) => self.quoted(text, ended, quote)?,
+                State::Code => self.code(text, ended)?,
                 State::LineComment { between } => self.line_comment(text, ended, between),
                 State::BlockComment { between } => self.block_comment(text, ended, between)?,
             };
@@ -244,7 +266,8 @@ impl Splitter {
 
     fn text(&mut self, text: &[u8], ended: bool) -> Result<Option<Step>> {
         let first = self.delimiter.first().copied().unwrap_or(b';');
-        let found = self.scan(text, |byte| matches!(byte, b'\'' | b'"' | b'`' | b'#' | b'-' | b'/') || byte == first);
+        let found =
+            self.scan(text, |byte| matches!(byte, b'\'' | b'"' | b'`' | b'#' | b'-' | b'/' | b'$') || byte == first);
         let (at, byte) = match found {
             Found::At(at) => (at, text.get(at).copied().unwrap_or_default()),
             Found::NotBefore(at) => {
@@ -263,10 +286,19 @@ impl Splitter {
             self.at = 0;
             return Ok(Some(Step::Statement { length: at, consume: at.saturating_add(self.delimiter.len()) }));
         }
-        if rest.len() < 4.max(self.delimiter.len()) && !ended {
+        let enough = if byte == b'$' { LONGEST_TAG } else { 4 };
+        if rest.len() < enough.max(self.delimiter.len()) && !ended {
             return Ok(Some(Step::More));
         }
         match byte {
+            b'$' => match tag(text.get(..at).unwrap_or_default(), rest) {
+                Some(tag) => {
+                    self.tag = tag.to_vec();
+                    self.state = State::Code;
+                    self.at = at.saturating_add(tag.len());
+                }
+                None => self.at = at.saturating_add(1),
+            },
             b'\'' | b'"' | b'`' => {
                 self.state = State::Quoted(byte);
                 self.at = at.saturating_add(1);
@@ -315,6 +347,23 @@ impl Splitter {
         }
     }
 
+    fn code(&mut self, text: &[u8], ended: bool) -> Result<Option<Step>> {
+        let tag = std::mem::take(&mut self.tag);
+        let end = memmem::find(text.get(self.at..).unwrap_or_default(), &tag);
+        let length = tag.len();
+        self.tag = tag;
+        if let Some(end) = end {
+            self.state = State::Text;
+            self.at = self.at.saturating_add(end).saturating_add(length);
+            return Ok(None);
+        }
+        self.at = self.at.max(text.len().saturating_sub(length));
+        if ended {
+            return Err(cut_off("code between dollars", "the backup that wrote it did not finish"));
+        }
+        Ok(Some(Step::More))
+    }
+
     fn line_comment(&mut self, text: &[u8], ended: bool, between: bool) -> Option<Step> {
         let end = match self.search(text, |rest| memchr(b'\n', rest)) {
             Found::At(end) => Some(end),
@@ -339,7 +388,7 @@ impl Splitter {
     }
 
     fn block_comment(&mut self, text: &[u8], ended: bool, between: bool) -> Result<Option<Step>> {
-        let found = self.search(text, |rest| memchr::memmem::find(rest, b"*/"));
+        let found = self.search(text, |rest| memmem::find(rest, b"*/"));
         match found {
             Found::At(at) => {
                 self.state = if between { State::Between } else { State::Text };

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coffer_addon_sdk::{Context, Entry, Error, Result, info};
+use coffer_addon_sdk::{Context, Entry, Error, Fact, Result, info};
 
-use crate::layout::{Stream, quote};
+use crate::layout::{Stream, fact, quote};
 use crate::params::{Existing, RestoreParams};
 use crate::plan::Intent;
 use crate::progress::{self, Progress};
@@ -119,6 +119,14 @@ impl Survey<'_> {
     /// How many tables of the snapshot are restored.
     pub(crate) fn tables(&self) -> usize {
         self.selected().filter(|(stream, _)| matches!(stream, Stream::Table { .. })).count()
+    }
+
+    /// Whether the database is read-only in the end.
+    pub(crate) fn closes(&self) -> bool {
+        self.streams.iter().any(|(stream, entry)| {
+            matches!(stream, Stream::Schema { database } if database == self.database)
+                && Fact::find(&entry.facts, fact::READ_ONLY).is_some()
+        })
     }
 
     fn creates(&self) -> bool {
@@ -286,6 +294,8 @@ pub(crate) struct Expected {
     pub(crate) tables: Vec<(String, usize)>,
     /// Databases that say that they are being restored.
     pub(crate) begun: Vec<String>,
+    /// Databases that are closed when all is in them.
+    pub(crate) read_only: Vec<String>,
 }
 
 impl Expected {

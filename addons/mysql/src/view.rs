@@ -88,6 +88,11 @@ impl View {
         Ok(view)
     }
 
+    /// Whether nobody can change a table's definition while it lasts.
+    pub(crate) fn keeps_definitions(&self) -> bool {
+        self.definitions.is_held()
+    }
+
     /// Lets others change definitions again.
     pub(crate) fn end(self, session: &mut Session) -> Result<()> {
         self.definitions.give_up(session)

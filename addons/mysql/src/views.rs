@@ -57,6 +57,8 @@ pub(crate) fn make(wire: &mut Wire, context: &Context, mut waiting: Vec<View>, t
 }
 
 fn make_one(wire: &mut Wire, view: &View) -> Outcome<()> {
+    // Names are UTF-8, whatever the view before was.
+    wire.execute("SET NAMES utf8mb4")?;
     view.statements.iter().try_for_each(|statement| wire.execute(statement).map(drop))
 }
 

@@ -57,6 +57,11 @@ impl Server {
     pub(crate) fn is_mysql(&self, major: u16, minor: u16, patch: u16) -> bool {
         self.flavor == Flavor::MySql && self.version >= (major, minor, patch)
     }
+
+    /// Whether the past of system-versioned tables can be read out of it and written into it: MariaDB since 10.11.
+    pub(crate) fn takes_history(&self) -> bool {
+        self.flavor == Flavor::MariaDb && self.version >= (10, 11, 0)
+    }
 }
 
 /// How a command without rows ended.
@@ -244,10 +249,7 @@ impl Wire {
             return Err(Error::internal(format!("the connection cannot be used any more: {why}")).into());
         }
         self.packets.restart();
-        let mut payload = Vec::with_capacity(1 + sql.len());
-        payload.push(COM_QUERY);
-        payload.extend_from_slice(sql);
-        let sent = self.packets.write(&payload).map_err(Failure::from);
+        let sent = self.packets.write_command(COM_QUERY, sql).map_err(Failure::from);
         self.note(sent)
     }
 

@@ -174,6 +174,11 @@ impl Client {
         Ok(Self { flavor, folder })
     }
 
+    /// Which server it speaks to.
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
     /// The stock client, connected as root over the socket; add arguments and run it.
     pub fn client(&self) -> Result<Command> {
         Ok(self.command(&self.flavor.client()?))

@@ -59,7 +59,8 @@ pub fn rows(input: &[u8]) {
     let dump = MemorySink::default();
     let mut out = dump.writer();
     let style = Style { extended: options & 2 == 0, hex: options & 4 != 0 };
-    let written = inserts::write(wire.query(SELECT).unwrap(), b"INSERT INTO `t` VALUES\n", style, &mut out).unwrap();
+    let written =
+        inserts::write(wire.query(SELECT).unwrap(), b"INSERT INTO `t` VALUES\n", &[], style, &mut out).unwrap();
     out.finish().unwrap();
     let mut statements = Statements::new(native::reader(std::io::Cursor::new(dump.bytes())), 64 << 20);
     let mut inserted = Vec::new();
@@ -80,8 +81,10 @@ pub fn rows(input: &[u8]) {
 fn load(columns: &[Type], stream: &[u8], by_file: bool, pieces: Pieces) -> (coffer_addon_sdk::Result<u64>, Vec<Row>) {
     let (mut wire, taken) = server::connect(&[], Vec::new(), false, pieces);
     let context = NativeRun::new("fuzz").context();
-    let column =
-        |column: &Type| (Column { name: "c".to_owned(), transfer: Transfer::of(column.name) }, column.name.to_owned());
+    let column = |column: &Type| {
+        let (name, transfer) = ("c".to_owned(), Transfer::of(column.name, ""));
+        (Column { name, transfer, counts: false }, column.name.to_owned())
+    };
     let table = Table { database: "d", name: "t", columns: columns.iter().map(column).collect(), is_ours: true };
     let mut counter = Counter::new("", false, false);
     let mut input = native::reader(std::io::Cursor::new(stream.to_vec()));

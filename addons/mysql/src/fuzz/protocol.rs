@@ -150,7 +150,7 @@ fn command_once(wire: &mut Wire, command: u8, options: u8) -> Result<Vec<u8>> {
         5 => {
             let sink = MemorySink::default();
             let style = Style { extended: options & 64 == 0, hex: options & 128 != 0 };
-            inserts::write(wire.query(SELECT)?, b"INSERT INTO `t` VALUES\n", style, &mut sink.writer())?;
+            inserts::write(wire.query(SELECT)?, b"INSERT INTO `t` VALUES\n", &[], style, &mut sink.writer())?;
             Ok(sink.bytes())
         }
         6 => {

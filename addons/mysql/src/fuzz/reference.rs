@@ -121,12 +121,17 @@ impl Reference<'_> {
 
     /// Goes from the beginning of a statement to the delimiter behind it.
     fn to_delimiter(&mut self) -> Result<(), String> {
+        let start = self.at;
         while self.at < self.text.len() {
             let rest = self.rest();
             if self.is_pair(self.at) {
                 self.at += 2;
             } else if rest.starts_with(&self.delimiter) {
                 return Ok(());
+            } else if let Some(tag) = code_tag(&self.text[start..self.at], rest) {
+                let end = self.behind(tag, self.at + tag.len());
+                let cut_off = || cut_off("code between dollars", "the backup that wrote it did not finish");
+                self.at = end.ok_or_else(cut_off)?;
             } else if matches!(rest[0], b'\'' | b'"' | b'`') {
                 self.to_quote(rest[0])?;
             } else if rest[0] == b'#' || is_dashes(rest) {
@@ -164,6 +169,19 @@ impl Reference<'_> {
         let Some(lead) = self.wide else { return false };
         matches!(self.text.get(at..), Some([first, 0x40..=0x7E | 0x80..=0xFE, ..]) if lead(*first))
     }
+}
+
+/// The `$tag$` here, if a word `AS` and a blank are in front of it.
+fn code_tag<'a>(before: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+    let blanks = before.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let before = &before[..before.len() - blanks];
+    let is_as = before.len() > 2 && before[before.len() - 2..].eq_ignore_ascii_case(b"as");
+    if blanks == 0 || !is_as || !before[before.len() - 3].is_ascii_whitespace() || rest[0] != b'$' {
+        return None;
+    }
+    let end = 1 + rest[1..].iter().position(|byte| *byte == b'$')?;
+    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
+    (end <= 65 && rest[1..end].iter().all(letter)).then(|| &rest[..=end])
 }
 
 fn is_dashes(rest: &[u8]) -> bool {

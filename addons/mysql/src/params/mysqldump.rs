@@ -276,7 +276,9 @@ fn apply_one(
         M::Routines => params.routines = on,
         M::Events => params.events = on,
         M::Triggers => params.triggers = on,
-        M::ColumnStatistics => params.column_statistics = on && switch_value(written, value)?.unwrap_or(true),
+        M::ColumnStatistics => {
+            params.column_statistics = Some(on && switch_value(written, value)?.unwrap_or(true));
+        }
         M::Users => choice.users = on,
         M::IncludeUser => {
             choice.accounts.included.insert(account(written, &needed(value)?)?);

@@ -58,6 +58,15 @@ fn statements_end_at_their_delimiter() {
         (r"SELECT 'a\';', 'b\\'; SELECT 2;", vec![r"SELECT 'a\';', 'b\\'", "SELECT 2"]),
         ("SELECT 'it''s;', \"\"\";\", ```;`;", vec!["SELECT 'it''s;', \"\"\";\", ```;`"]),
         (r"SELECT `a\`; SELECT 2;", vec![r"SELECT `a\`", "SELECT 2"]),
+        (
+            "CREATE LIBRARY l LANGUAGE X AS $$ it's; // $t$ $$; SELECT 2;",
+            vec!["CREATE LIBRARY l LANGUAGE X AS $$ it's; // $t$ $$", "SELECT 2"],
+        ),
+        ("CREATE LIBRARY l as\n$t$ it's; $$ $t$; SELECT 2;", vec!["CREATE LIBRARY l as\n$t$ it's; $$ $t$", "SELECT 2"]),
+        (
+            "SELECT 1 AS a$$; SELECT $$; SELECT 1 AS $; SELECT 1 AS$$;",
+            vec!["SELECT 1 AS a$$", "SELECT $$", "SELECT 1 AS $", "SELECT 1 AS$$"],
+        ),
         ("-- a; b'\nSELECT 1; # it's\nSELECT 2;-- end", vec!["SELECT 1", "SELECT 2"]),
         ("SELECT 1 -- a;b\n+ 1 # c;'\n; SELECT 4--2;", vec!["SELECT 1 -- a;b\n+ 1 # c;'\n", "SELECT 4--2"]),
         ("--\nSELECT 1;\n--", vec!["SELECT 1"]),

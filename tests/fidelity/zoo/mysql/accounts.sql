@@ -1,0 +1,5 @@
+-- Who may do what.
+CREATE ROLE reader, `it's a ``role```; CREATE USER ann@'%' IDENTIFIED WITH caching_sha2_password BY 'pä''ss' COMMENT 'it''s "her"'; CREATE USER `bob ``x```@`10.%` IDENTIFIED BY 'x' REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 5 PASSWORD EXPIRE INTERVAL 9 DAY FAILED_LOGIN_ATTEMPTS 3 PASSWORD_LOCK_TIME 2 ACCOUNT LOCK; CREATE USER carl@localhost IDENTIFIED BY 'x' ATTRIBUTE '{"a": 1}';
+GRANT SELECT ON zoo_tables.* TO reader; GRANT SELECT (a), INSERT (a, b) ON zoo_tables.no_key TO ann@'%' WITH GRANT OPTION; GRANT EXECUTE ON PROCEDURE zoo_code.plain TO reader; GRANT EXECUTE, ALTER ROUTINE ON FUNCTION zoo_code.twice TO carl@localhost;
+GRANT SELECT ON zoo_views.merged TO `it's a ``role```; GRANT SELECT ON `zoo\_%`.* TO carl@localhost; GRANT reader TO ann@'%' WITH ADMIN OPTION; GRANT `it's a ``role``` TO reader; GRANT PROCESS, RELOAD, BACKUP_ADMIN ON *.* TO carl@localhost WITH GRANT OPTION; SET DEFAULT ROLE reader TO ann@'%'; GRANT PROXY ON ann@'%' TO carl@localhost;
+GRANT ALL ON `zoo/../na.me ``'"\ ünd 漢`.* TO ann@'%'; CREATE DEFINER=ann@'%' VIEW zoo_views.of_ann AS SELECT a FROM zoo_tables.no_key; GRANT SHOW VIEW, SELECT ON zoo_views.of_ann TO reader;
