@@ -96,7 +96,8 @@ fn changes(flavor: Flavor, format: &str) {
             failed += 1;
             assert_eq!(site.snapshot_count("main"), 0, "{change}: a backup that failed is no backup");
             let said = text(&output);
-            let clear = ["while the backup ran", "definition has changed", "doesn't exist"];
+            let clear =
+                ["while the backup ran", "definition has changed", "doesn't exist", "is gone", "Unknown column"];
             assert!(clear.iter().any(|why| said.contains(why)), "{format}, {gate}, {change}: {said}");
         }
     }

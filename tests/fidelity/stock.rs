@@ -13,7 +13,10 @@ use crate::zoo::{target, zoo};
 const NOT_STOCK: &[(&str, &str)] = &[
     ("zoo_broken", "a view that reads what is gone ends the dump"),
     ("zoo_check_option", "views are dumped by name: one with a check option comes before the one that it reads"),
-    ("zoo_endings", "a comment at the end of a trigger takes the delimiter in"),
+    (
+        "zoo_endings",
+        "a comment at the end of a trigger takes the delimiter in; NOT PRESERVE is not read under HIGH_NOT_PRECEDENCE",
+    ),
 ];
 const NOT_MARIADB_DUMP: &[(&str, &str)] =
     &[("zoo/", "mariadb-dump says `Unknown database` to a name with a backslash")];

@@ -577,14 +577,14 @@ mod tests {
             items,
             [
                 ("views.sql", Token { check: true, ..resumed() }),
-                ("databases/a/triggers.sql", Token { check: true, ..resumed() }),
+                ("databases/a/triggers.sql", Token { check: true, own: true, ..resumed() }),
                 ("databases/a/tables/flat.sql", Token { own: true, remake: true, ..resumed() }),
                 ("databases/b/tables/t.sql", Token::default()),
                 ("databases/a/rows/begun.tsv", rows()),
                 ("databases/a/rows/flat.tsv", Token { foreign_table: false, ..rows() }),
                 ("databases/a/rows/whole.0001.tsv", rows()),
                 ("views.sql", resumed()),
-                ("databases/a/triggers.sql", resumed()),
+                ("databases/a/triggers.sql", Token { own: true, ..resumed() }),
             ]
         );
     }

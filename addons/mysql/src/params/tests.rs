@@ -112,7 +112,7 @@ fn meanings() {
         ("--events=0", BackupParams { events: false, ..default.clone() }),
         ("--skip-triggers", BackupParams { triggers: false, ..default.clone() }),
         ("--where=id>5", BackupParams { condition: Some("id>5".into()), ..default.clone() }),
-        ("--column-statistics=0", default.clone()),
+        ("--column-statistics=0", BackupParams { column_statistics: Some(false), ..default.clone() }),
         ("--column-statistics", BackupParams { column_statistics: Some(true), ..default.clone() }),
         ("--column-statistics=1", BackupParams { column_statistics: Some(true), ..default.clone() }),
         ("--set-gtid-purged=OFF", default.clone()),

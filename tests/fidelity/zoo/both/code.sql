@@ -62,9 +62,6 @@ INSERT INTO u VALUES (1, 0)//
 
 CREATE EVENT each_year ON SCHEDULE EVERY 1 YEAR STARTS '2037-05-06 07:08:09' ON COMPLETION PRESERVE ENABLE COMMENT 'it''s "x" \\' DO BEGIN INSERT INTO log (what) VALUES ('a;b'); END//
 CREATE EVENT ends ON SCHEDULE EVERY '1:30' DAY_HOUR STARTS '2037-01-01 00:00:00' ENDS '2038-01-01 00:00:00' DISABLE DO DELETE FROM log//
-SET SESSION sql_mode = 'HIGH_NOT_PRECEDENCE'//
-CREATE EVENT in_precedence ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' DISABLE DO SET @x = 1//
-SET SESSION sql_mode = ''//
 CREATE EVENT once ON SCHEDULE AT '2037-12-31 23:59:59' DO DELETE FROM log WHERE what = 'x'//
 CREATE EVENT on_the_source ON SCHEDULE EVERY 1 WEEK STARTS '2037-01-01 00:00:00' DISABLE ON SLAVE DO SET @x = 1//
 SET time_zone = '+05:30'//
@@ -75,7 +72,7 @@ SET time_zone = '+00:00', sql_mode = 'ANSI_QUOTES'//
 CREATE DEFINER=nobody@nowhere EVENT "an ansi event" ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' DISABLE DO SET @x = "@y"//
 SET sql_mode = ''//
 DELIMITER ;
--- Texts that end in a comment, as no dump of a stock client survives them.
+-- Texts that no dump of a stock client survives: they end in a comment, or are not read under the mode that they were made in.
 CREATE DATABASE zoo_endings; USE zoo_endings; CREATE TABLE t (a INT);
 DELIMITER //
 CREATE TRIGGER ends BEFORE INSERT ON t FOR EACH ROW SET @a = NEW.a -- it's the end
@@ -84,4 +81,7 @@ CREATE PROCEDURE ends() SELECT 1 # it's "the" end
 //
 CREATE EVENT ends ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DISABLE DO SET @a = 1 -- ;; $$ // ||
 //
+SET SESSION sql_mode = 'HIGH_NOT_PRECEDENCE'//
+CREATE EVENT in_precedence ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' DISABLE DO SET @x = 1//
+SET SESSION sql_mode = ''//
 DELIMITER ;
