@@ -13,7 +13,6 @@ use std::time::Duration;
 use coffer_addon_sdk::{Context, Error, Parameter, Result, ValueType};
 
 pub(crate) use self::restore::{Existing, ExistingUsers, RestoreParams, restore_parameters};
-pub(crate) use self::selection::TablePattern;
 use crate::accounts::Account;
 
 /// The Addon's default for the backup's `args`, as KubeStash has it.
