@@ -101,6 +101,8 @@ pub(crate) enum Command {
     /// Look at addons.
     #[command(subcommand)]
     Addon(Addon),
+    /// Run the operator of a cluster: its controllers, until SIGTERM.
+    Operator(Operator),
     /// Print the completion script of a shell.
     Completion {
         /// The shell.
@@ -347,6 +349,34 @@ pub(crate) enum Addon {
         /// Files, `builtin:name`, or names of built-in addons; all built-in ones if none is given.
         components: Vec<String>,
     },
+}
+
+/// `coffer operator`. Its own namespace is `--namespace`, else `POD_NAMESPACE`, else `coffer`.
+#[derive(Debug, Args)]
+pub(crate) struct Operator {
+    /// Image of all Jobs: the operator's own.
+    #[arg(long, value_name = "IMAGE", env = "COFFER_IMAGE")]
+    pub(crate) image: String,
+    /// When nodes pull it.
+    #[arg(long, value_name = "POLICY", env = "COFFER_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub(crate) image_pull_policy: Option<String>,
+    /// Secrets, in the namespace of each Job, with which nodes pull it.
+    #[arg(long, value_name = "NAME", env = "COFFER_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub(crate) image_pull_secret: Vec<String>,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS", env = "COFFER_LISTEN", default_value = "0.0.0.0:8080")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Name of this operator among all.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value_t = default_identity())]
+    pub(crate) identity: String,
+    /// Lead without asking. Never run two operators so.
+    #[arg(long)]
+    pub(crate) no_lease: bool,
+}
+
+/// No two processes of one machine are the same, and no two pods have the same name.
+fn default_identity() -> String {
+    format!("coffer-{}", std::process::id())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod addon;
 mod backup;
 mod forget;
 mod key;
+mod operator;
 mod policy;
 mod restore;
 mod snapshots;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command, app: &App) -> Outcome {
         Command::Key(args) => key::run(args, app),
         Command::Unlock(args) => upkeep::unlock(&args, app),
         Command::Addon(args) => addon::run(args, app),
+        Command::Operator(args) => operator::run(args, app),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "coffer", &mut io::stdout());
             Ok(End::Done)
