@@ -196,6 +196,7 @@ pub(crate) mod tests {
         assert_eq!(pod["containers"][0]["image"], "coffer:test");
         assert_eq!(pod["containers"][0]["name"], "logical-backup-0");
         assert_eq!(pod["containers"][0]["args"][1], "backup");
+        assert_eq!(pod["containers"][0]["terminationMessagePolicy"], "FallbackToLogsOnError");
         assert_eq!(pod["imagePullSecrets"], json!([{"name": "pull"}]));
         assert_eq!(job["metadata"]["ownerReferences"][0]["uid"], "u");
         let labels = &job["spec"]["template"]["metadata"]["labels"];

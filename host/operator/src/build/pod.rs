@@ -44,6 +44,8 @@ pub(crate) fn template(work: &Work, options: &Options) -> Result<PodTemplateSpec
         readiness_probe: container.readiness_probe.clone().or_else(|| pod.readiness_probe.clone()),
         lifecycle: container.lifecycle.clone().or_else(|| pod.lifecycle.clone()),
         security_context: Some(overlaid(container_security(), security)?),
+        // The last lines of its log are what a failed session says of it.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(mounts),
         ..Container::default()
     };
