@@ -120,9 +120,12 @@ impl Fake {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    /// The next writes get these answers, and change nothing.
+    /// The next writes get these answers, and change nothing; unless others still wait for theirs.
     pub fn fail(&self, answers: impl IntoIterator<Item = StatusCode>) {
-        self.state.lock().unwrap().faults.extend(answers);
+        let mut state = self.state.lock().unwrap();
+        if state.faults.is_empty() {
+            state.faults.extend(answers);
+        }
     }
 
     /// Ends every open watch.
