@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use coffer_test_cluster::manifests::{self, Mode};
 use coffer_test_cluster::wait::eventually;
@@ -17,13 +18,18 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
+/// The generated CRDs, some megabytes of YAML.
+fn crds() -> &'static [DynamicObject] {
+    static CRDS: OnceLock<Vec<DynamicObject>> = OnceLock::new();
+    CRDS.get_or_init(|| manifests::read(&folder("host/deploy/crds")).unwrap())
+}
+
 /// Applies the generated CRDs and waits until the server serves them.
-pub async fn apply_crds(client: &Client) {
-    let crds = manifests::read(&folder("host/deploy/crds")).unwrap();
-    assert!(crds.len() >= 12, "{} CRDs are not all kinds", crds.len());
-    manifests::apply_all(client, &crds, "default").await.unwrap();
+async fn apply_crds(client: &Client) {
+    assert_eq!(crds().len(), 15, "not all kinds");
+    manifests::apply_all(client, crds(), "default").await.unwrap();
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in crds {
+    for crd in crds() {
         let name = crd.name_any();
         let what = format!("the CRD {name} is established");
         let established = eventually(&what, || async {

@@ -3,23 +3,15 @@
 use std::time::Duration;
 
 use coffer_test_cluster::wait::within;
-use coffer_test_support::data;
 use coffer_test_support::fingerprint::{differences, fingerprint};
-use coffer_test_support::mysql::{MysqlOptions, MysqlServer, PASSWORD};
-use coffer_test_support::restic::Restic;
-use coffer_test_support::stores::{BUCKET, S3};
+use coffer_test_support::mysql::PASSWORD;
+use coffer_test_support::stores::S3;
 use serde_json::{Value, json};
 
+use crate::outside::{CONFIGURATION, Outside, PLACE, REPOSITORY, REPOSITORY_PASSWORD, SESSION};
 use crate::world::World;
 
-const REPOSITORY_PASSWORD: &str = "correct-horse-battery-staple";
-const REPOSITORY: &str = "s3-shop-repo";
-const CONFIGURATION: &str = "shop-backup";
-const SESSION: &str = "frequent-backup";
-/// Where the storage's prefix and the repository's directory put everything.
-const PLACE: &str = "cluster/shop";
-
-fn text<'a>(object: &'a Value, path: &str) -> &'a str {
+pub fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {path} in {object:#}"))
 }
 
@@ -32,7 +24,7 @@ fn label<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 /// The status of a condition; empty if it is not there.
-fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
+pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
     found.and_then(|condition| condition["status"].as_str()).unwrap_or_default()
@@ -43,54 +35,6 @@ fn owned_by(object: &Value, kind: &str, name: &str) {
     let owners = object["metadata"]["ownerReferences"].as_array();
     let found = owners.into_iter().flatten().any(|owner| owner["kind"] == kind && owner["name"] == name);
     assert!(found, "not owned by {kind} {name}: {object:#}");
-}
-
-/// A database server, its copy and an object store.
-struct Outside {
-    shop: MysqlServer,
-    restored: MysqlServer,
-    s3: S3,
-}
-
-impl Outside {
-    fn start(megabytes: u64) -> Self {
-        let start = || MysqlServer::start(MysqlOptions::default()).unwrap();
-        let outside = Self { shop: start(), restored: start(), s3: S3::start().unwrap() };
-        outside.shop.exec("CREATE DATABASE shop").unwrap();
-        data::sample(&outside.shop, "shop", megabytes).unwrap();
-        outside
-    }
-
-    fn object(&self, key: &str) -> Option<String> {
-        self.s3.object(key).unwrap().map(|bytes| String::from_utf8(bytes).unwrap())
-    }
-
-    fn restic(&self) -> Restic {
-        let place = self.s3.restic_repository(&format!("{PLACE}/repository/v1/{SESSION}/dump"));
-        Restic::new(place, REPOSITORY_PASSWORD)
-            .unwrap()
-            .env("AWS_ACCESS_KEY_ID", S3::ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", S3::SECRET_KEY)
-    }
-
-    /// Everything of the guide up to where `file` begins.
-    async fn apply(&self, world: &World, file: &str) {
-        let port = self.shop.port().to_string();
-        let restored = self.restored.port().to_string();
-        let endpoint = self.s3.endpoint();
-        let values = [
-            ("ACCESS_KEY", S3::ACCESS_KEY),
-            ("SECRET_KEY", S3::SECRET_KEY),
-            ("REPOSITORY_PASSWORD", REPOSITORY_PASSWORD),
-            ("DATABASE_PASSWORD", PASSWORD),
-            ("PORT", &port),
-            ("RESTORED_PORT", &restored),
-            ("ENDPOINT", &endpoint),
-            ("BUCKET", BUCKET),
-            ("SCHEDULE", "* * * * *"),
-        ];
-        world.apply(file, &values).await;
-    }
 }
 
 #[test]
@@ -106,6 +50,7 @@ fn a_user_backs_up_and_restores_as_the_guide_says() {
         outside.apply(world, "6-restore.yaml").await;
         restore_is_done(world, &outside).await;
         schedule_triggers_another(world, &outside, &session).await;
+        nothing_secret_was_printed(world);
     });
 }
 
@@ -183,7 +128,7 @@ async fn backup_is_taken(world: &World, outside: &Outside) -> String {
     assert_eq!(component["integrity"], true);
     assert!(!text(component, "/duration").is_empty() && !text(component, "/size").is_empty());
     assert_eq!(snapshot["status"]["integrity"], true);
-    let id = text(component, "/resticStats/0/id").to_owned();
+    let id = text(component, "/resticStats/0/summary/id").to_owned();
     let uploaded = outside.object(&format!("{PLACE}/snapshots/{name}.yaml")).expect("the Snapshot is in the backend");
     assert!(uploaded.contains(&id), "{uploaded}");
     let repository = world
@@ -230,9 +175,14 @@ async fn schedule_triggers_another(world: &World, outside: &Outside, first: &str
         names.filter(|name| name != first).max()
     })
     .await;
+    let done = world.phase("BackupSession", &next, "Succeeded").await;
     // Once is enough.
     world.apply_yaml(&paused(world).await).await;
-    let done = world.phase("BackupSession", &next, "Succeeded").await;
+    world
+        .until("CronJob", &format!("trigger-{CONFIGURATION}-{SESSION}"), "suspended", |cron| {
+            cron.pointer("/spec/suspend") == Some(&Value::Bool(true))
+        })
+        .await;
     assert_eq!(label(&done, "kubestash.com/invoker-name"), Some(CONFIGURATION));
     let retained = done["status"]["retentionPolicy"].as_array().cloned().unwrap_or_default();
     assert!(!retained.is_empty() && retained.iter().all(|each| each["phase"] == "Applied"), "{done:#}");
@@ -254,4 +204,18 @@ async fn paused(world: &World) -> String {
         "apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupConfiguration", "metadata": { "name": CONFIGURATION, "namespace": "demo" }, "spec": spec,
     });
     object.to_string()
+}
+
+/// What is secret stands in Secrets alone; and what the operator tells of itself is true.
+fn nothing_secret_was_printed(world: &World) {
+    let logs = world.logs();
+    assert!(logs.contains("backup") && logs.len() > 1000, "{logs}");
+    for secret in [REPOSITORY_PASSWORD, PASSWORD, S3::SECRET_KEY] {
+        assert!(!logs.contains(secret), "a secret was printed:\n{logs}");
+    }
+    let metrics = world.operator_says("/metrics");
+    assert!(metrics.contains("coffer_leader 1"), "{metrics}");
+    assert!(metrics.contains(&format!("configuration=\"{CONFIGURATION}\"")), "{metrics}");
+    assert!(world.operator_says("/healthz").starts_with("HTTP/1.0 200"));
+    assert!(world.operator_says("/readyz").starts_with("HTTP/1.0 200"));
 }

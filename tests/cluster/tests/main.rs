@@ -11,7 +11,9 @@
 )]
 
 mod admission;
+mod faults;
 mod flow;
 mod kubelet;
+mod outside;
 mod rights;
 mod world;

@@ -1,6 +1,8 @@
 //! A cluster with Coffer in it: from empty, through `coffer install`, to the operator that runs.
 
-use std::path::{Path, PathBuf};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,13 +28,14 @@ pub struct World {
     operator: Operator,
     pub kubelet: Kubelet,
     pub plane: ControlPlane,
+    deployment: DynamicObject,
     folder: TempDir,
 }
 
 /// How the operator is run, from the Deployment that `coffer install` prints.
 struct Operator {
     server: Server,
-    metrics: Port,
+    listen: Port,
 }
 
 /// Where the parts of the API are.
@@ -54,8 +57,7 @@ impl World {
         let Some(plane) = ControlPlane::start() else { return };
         let runtime = plane.handle();
         runtime.block_on(async {
-            let images = vec![Image::program(IMAGE, Path::new(env!("CARGO_BIN_EXE_coffer")), "/coffer")];
-            let Some(kubelet) = Kubelet::start(&plane, "node-1", None, images).await.unwrap() else { return };
+            let Some(kubelet) = Kubelet::start(&plane, "node-1", None, images()).await.unwrap() else { return };
             let folder = scratch::folder().unwrap();
             let deployment = install(&plane.admin()).await;
             // As strict as a namespace can be.
@@ -65,29 +67,13 @@ impl World {
             );
             manifests::apply_all(&plane.admin(), &manifests::parse(&demo).unwrap(), "").await.unwrap();
             let operator = start(&plane, &deployment, folder.path()).await;
-            let mut world = Self { operator, kubelet, plane, folder };
+            let mut world = Self { operator, kubelet, plane, deployment, folder };
             test(&mut world).await;
         });
     }
 
     pub fn client(&self) -> Client {
         self.plane.admin()
-    }
-
-    /// A path in a folder that is removed with the world.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Applies manifests of the guide with these values in place of `@NAME@`.
-    pub async fn apply(&self, file: &str, values: &[(&str, &str)]) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cluster/guide").join(file);
-        let mut text = std::fs::read_to_string(path).unwrap();
-        for (name, value) in values {
-            text = text.replace(&format!("@{name}@"), value);
-        }
-        assert!(!text.contains('@'), "{file} has a place that nothing was put in:\n{text}");
-        self.apply_yaml(&text).await;
     }
 
     pub async fn apply_yaml(&self, yaml: &str) {
@@ -144,10 +130,34 @@ impl World {
         })
     }
 
-    /// What `/metrics` of the operator says.
-    pub fn metrics_port(&self) -> u16 {
-        self.operator.metrics.number()
+    /// What the operator answers to `GET path`.
+    pub fn operator_says(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.operator.listen.number())).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
+
+    /// A second node, for pods to come. Where no node at all is ready, the control plane gives up no pod.
+    pub async fn another_node(&self) -> Kubelet {
+        Kubelet::start(&self.plane, "node-2", None, images()).await.unwrap().unwrap()
+    }
+
+    /// Kills the operator as a crash would, and starts it again as its Deployment does.
+    pub async fn restart_operator(&mut self) {
+        self.operator.server.kill();
+        self.operator = start(&self.plane, &self.deployment, self.folder.path()).await;
+    }
+
+    /// Everything that the operator and all Jobs have printed.
+    pub fn logs(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("operator.log")).unwrap() + &self.kubelet.logs(DEMO, "")
+    }
+}
+
+fn images() -> Vec<Image> {
+    vec![Image::program(IMAGE, Path::new(env!("CARGO_BIN_EXE_coffer")), "/coffer")]
 }
 
 /// Applies what `coffer install` prints, but for the Deployment, which is returned.
@@ -187,12 +197,12 @@ async fn start(plane: &ControlPlane, deployment: &DynamicObject, folder: &Path) 
     let namespace = deployment.namespace().expect("the Deployment has a namespace");
     let account = pod["serviceAccountName"].as_str().expect("the operator has an account of its own");
     write_kubeconfig(&plane.kubeconfig_as(&namespace, account).await.unwrap(), &kubeconfig).unwrap();
-    let metrics = Port::lease().unwrap();
+    let listen = Port::lease().unwrap();
     let words = |list: &Value| -> Vec<String> {
         list.as_array().into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
     };
     let mut server = Server::start("operator", Path::new(env!("CARGO_BIN_EXE_coffer")), &log, |command| {
-        command.args(words(&container["args"])).args(["--listen", &format!("127.0.0.1:{}", metrics.number())]);
+        command.args(words(&container["args"])).args(["--listen", &format!("127.0.0.1:{}", listen.number())]);
         command.env("KUBECONFIG", &kubeconfig).env("POD_NAME", "operator-0").env("POD_NAMESPACE", &namespace);
         for variable in container["env"].as_array().into_iter().flatten() {
             if let (Some(name), Some(value)) = (variable["name"].as_str(), variable["value"].as_str()) {
@@ -201,6 +211,6 @@ async fn start(plane: &ControlPlane, deployment: &DynamicObject, folder: &Path) 
         }
     })
     .unwrap();
-    server.wait_until(Duration::from_secs(30), || accepts(metrics.number())).unwrap();
-    Operator { server, metrics }
+    server.wait_until(Duration::from_secs(30), || accepts(listen.number())).unwrap();
+    Operator { server, listen }
 }

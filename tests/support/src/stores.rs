@@ -85,7 +85,11 @@ impl S3 {
     /// The object `key` of the bucket; `None` if there is none.
     pub fn object(&self, key: &str) -> Result<Option<Vec<u8>>> {
         // moto lets only those read who say who they are, and believes everybody.
-        let headers = format!("Authorization: AWS4-HMAC-SHA256 Credential={}/\r\n", Self::ACCESS_KEY);
+        let headers = format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential={}/20260101/{}/s3/aws4_request, SignedHeaders=host, Signature=0\r\n",
+            Self::ACCESS_KEY,
+            Self::REGION
+        );
         let (status, body) = exchange(self.port(), "GET", &format!("/{BUCKET}/{key}"), &headers, "")?;
         match status.as_str() {
             "200" => Ok(Some(body)),
