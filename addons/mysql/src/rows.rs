@@ -88,6 +88,10 @@ fn must_escape(value: &[u8]) -> bool {
     }
 }
 
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "with lazy operators, which are branches, it is compiled byte by byte"
+)]
 fn any_special<const LENGTH: usize>(block: &[u8; LENGTH]) -> bool {
     block.iter().fold(false, |found, byte| found | (*byte == b'\\') | (*byte == b'\t') | (*byte == b'\n'))
 }

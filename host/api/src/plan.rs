@@ -28,6 +28,8 @@ pub struct BackupPlan {
     pub task: TaskPlan,
     /// Where the snapshot goes: one entry per repository of the session, never empty.
     pub destinations: Vec<Destination>,
+    /// What to tag each restic snapshot with.
+    pub tags: Vec<String>,
     /// The longest time that the backup may take.
     pub timeout: Option<Duration>,
 }

@@ -101,6 +101,12 @@ pub(crate) enum Command {
     /// Look at addons.
     #[command(subcommand)]
     Addon(Addon),
+    /// Run the operator of a cluster: its controllers, until SIGTERM.
+    Operator(Operator),
+    /// Do the work of one Job of the operator. Its pods run this; it reads a cluster instead of manifests.
+    Run(Run),
+    /// Print what a cluster needs for the operator: `coffer install | kubectl apply --server-side -f -`.
+    Install(Install),
     /// Print the completion script of a shell.
     Completion {
         /// The shell.
@@ -108,6 +114,13 @@ pub(crate) enum Command {
     },
     /// Print the version.
     Version,
+}
+
+impl Command {
+    /// Whether it runs in a pod, where nobody but the log is listening.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self, Self::Run(_))
+    }
 }
 
 /// Which repositories.
@@ -347,6 +360,136 @@ pub(crate) enum Addon {
         /// Files, `builtin:name`, or names of built-in addons; all built-in ones if none is given.
         components: Vec<String>,
     },
+}
+
+/// `coffer operator`. Its own namespace is `--namespace`, else `POD_NAMESPACE`, else `coffer`.
+#[derive(Debug, Args)]
+pub(crate) struct Operator {
+    /// Image of all Jobs: the operator's own.
+    #[arg(long, value_name = "IMAGE", env = "COFFER_IMAGE")]
+    pub(crate) image: String,
+    /// When nodes pull it.
+    #[arg(long, value_name = "POLICY", env = "COFFER_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub(crate) image_pull_policy: Option<String>,
+    /// Secrets, in the namespace of each Job, with which nodes pull it.
+    #[arg(long, value_name = "NAME", env = "COFFER_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub(crate) image_pull_secret: Vec<String>,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS", env = "COFFER_LISTEN", default_value = "0.0.0.0:8080")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Name of this operator among all.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value_t = default_identity())]
+    pub(crate) identity: String,
+    /// Lead without asking. Never run two operators so.
+    #[arg(long)]
+    pub(crate) no_lease: bool,
+}
+
+/// No two processes of one machine are the same, and no two pods have the same name.
+fn default_identity() -> String {
+    format!("coffer-{}", std::process::id())
+}
+
+/// Which cluster. Without options: the kubeconfig of `KUBECONFIG` or `~/.kube/config`, and in a pod the cluster that it runs in.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct Cluster {
+    /// File that says how to reach the cluster.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, instead of the current one.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) context: Option<String>,
+}
+
+/// `coffer run`
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// The work of a Job.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Create a BackupSession of a BackupConfiguration.
+    Trigger {
+        /// Name of the BackupConfiguration.
+        #[arg(long, value_name = "NAME")]
+        configuration: String,
+        /// Session of it.
+        #[arg(long, value_name = "NAME")]
+        session: String,
+    },
+    /// Write the index of a BackupStorage, or bring back the objects that it lists.
+    InitializeStorage {
+        /// Name of the BackupStorage.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
+    /// Write the file of a Repository.
+    InitializeRepository {
+        /// Name of the Repository.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
+    /// Run a BackupSession.
+    Backup {
+        /// Name of the BackupSession.
+        #[arg(long, value_name = "NAME")]
+        session: String,
+    },
+    /// Run a RestoreSession.
+    Restore {
+        /// Name of the RestoreSession.
+        #[arg(long, value_name = "NAME")]
+        session: String,
+    },
+    /// Apply the RetentionPolicies after a BackupSession.
+    Retention {
+        /// Name of the BackupSession.
+        #[arg(long, value_name = "NAME")]
+        session: String,
+    },
+    /// Remove the data of an object that is being deleted with the policy WipeOut.
+    Cleanup {
+        /// Kind of the object.
+        #[arg(long, value_enum, value_name = "KIND")]
+        kind: Wiped,
+        /// Name of the object.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// The kinds that have data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wiped {
+    /// What a storage lists.
+    #[value(name = "BackupStorage")]
+    BackupStorage,
+    /// A Repository's restic repositories and files.
+    #[value(name = "Repository")]
+    Repository,
+    /// A Snapshot's restic snapshots and file.
+    #[value(name = "Snapshot")]
+    Snapshot,
+}
+
+/// `coffer install`. The namespace is `coffer`, unless -n says otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// Image of the operator and of all Jobs.
+    #[arg(long, value_name = "IMAGE", default_value = coffer_deploy::IMAGE)]
+    pub(crate) image: String,
+    /// When nodes pull it.
+    #[arg(long, value_name = "POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub(crate) pull_policy: String,
+    /// How many operators run; one leads.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) replicas: i32,
 }
 
 #[cfg(test)]

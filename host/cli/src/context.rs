@@ -60,7 +60,7 @@ impl App {
         }
     }
 
-    fn local(&self) -> LocalRoot {
+    pub(crate) fn local(&self) -> LocalRoot {
         match self.global.local_root {
             Local::HostPath => LocalRoot::HostPath,
             Local::MountPath => LocalRoot::MountPath,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use coffer_api::plan::ComponentRefError;
 use coffer_executor::ExecutorError;
+use coffer_job::JobError;
 use coffer_repository::RepositoryError;
 use coffer_resolve::ResolveError;
 use coffer_sandbox::SandboxError;
@@ -30,6 +31,10 @@ pub(crate) enum Failure {
     Manifests(ResolveError),
     /// A backup or a restore.
     Run(Box<ExecutorError>),
+    /// The work of a Job.
+    Job(Box<JobError>),
+    /// The cluster.
+    Cluster(String),
     /// A repository, by its label.
     Repository(String, Box<RepositoryError>),
     /// The storage of a repository, by its label.
@@ -79,8 +84,10 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Repository(_, error) => of_repository(error),
-            Self::Run(error) => match error.as_ref() {
-                ExecutorError::Repository { source, .. } => of_repository(source),
+            Self::Run(error) => of_run(error),
+            Self::Job(error) => match error.as_ref() {
+                JobError::Run(error) => of_run(error),
+                JobError::Repository { source, .. } => of_repository(source),
                 _ => code::FAILED,
             },
             Self::Usage(_) => code::USAGE,
@@ -99,6 +106,8 @@ impl Failure {
         match self {
             Self::Manifests(_) => "manifests",
             Self::Run(_) => "run",
+            Self::Job(_) => "job",
+            Self::Cluster(_) => "cluster",
             Self::Repository(..) => "repository",
             Self::Storage(..) => "storage",
             Self::Addon(_) => "addon",
@@ -114,6 +123,8 @@ impl Failure {
         match self {
             Self::Manifests(error) => error.is_retryable(),
             Self::Run(error) => error.is_retryable(),
+            Self::Job(error) => error.is_retryable(),
+            Self::Cluster(_) => false,
             Self::Repository(_, error) => error.is_retryable(),
             Self::Storage(_, error) => error.is_retryable(),
             Self::Addon(error) => error.is_retryable(),
@@ -124,6 +135,13 @@ impl Failure {
     /// Whether there is simply no repository.
     pub(crate) fn is_missing_repository(&self) -> bool {
         self.code() == code::NO_REPOSITORY
+    }
+}
+
+fn of_run(error: &ExecutorError) -> u8 {
+    match error {
+        ExecutorError::Repository { source, .. } => of_repository(source),
+        _ => code::FAILED,
     }
 }
 
@@ -141,11 +159,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Manifests(error) => error.fmt(formatter),
             Self::Run(error) => error.fmt(formatter),
+            Self::Job(error) => error.fmt(formatter),
             Self::Repository(label, error) => write!(formatter, "{label}: {error}"),
             Self::Storage(label, error) => write!(formatter, "{label}: {error}"),
             Self::Addon(error) => error.fmt(formatter),
             Self::File(what, error) => write!(formatter, "{what}: {error}"),
-            Self::Damaged(text) | Self::Usage(text) | Self::Other(text) => formatter.write_str(text),
+            Self::Cluster(text) | Self::Damaged(text) | Self::Usage(text) | Self::Other(text) => {
+                formatter.write_str(text)
+            }
         }
     }
 }
@@ -159,6 +180,12 @@ impl From<ResolveError> for Failure {
 impl From<ExecutorError> for Failure {
     fn from(error: ExecutorError) -> Self {
         Self::Run(Box::new(error))
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        Self::Job(Box::new(error))
     }
 }
 

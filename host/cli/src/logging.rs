@@ -15,14 +15,16 @@ const CHATTY: &str = "rustic_core=warn,cranelift_codegen=warn,regalloc2=warn,hyp
 /// A library that logs as ignored what the command then fails with.
 const ECHOES: &str = "rustic_core=off";
 
-/// Starts logging. `COFFER_LOG` (like `debug`, or `coffer_repository=trace`) stands above `-v` and `--quiet`.
-pub(crate) fn start(global: &Global) {
-    let filter = std::env::var("COFFER_LOG").unwrap_or_else(|_| match (global.quiet, global.verbose) {
-        (true, _) => format!("error,{ECHOES}"),
-        (false, 0) => format!("warn,{ECHOES}"),
-        (false, 1) => format!("info,{CHATTY}"),
-        // Other people's debug lines show whole requests.
-        (false, _) => format!("info,coffer=debug,{CHATTY}"),
+/// Starts logging. A service (what runs in a pod, where the log is all that there is to see) says more by itself. `COFFER_LOG` (like `debug`, or `coffer_repository=trace`) stands above `-v` and `--quiet`.
+pub(crate) fn start(global: &Global, service: bool) {
+    let filter = std::env::var("COFFER_LOG").unwrap_or_else(|_| {
+        match (global.quiet, global.verbose.saturating_add(u8::from(service))) {
+            (true, _) => format!("error,{ECHOES}"),
+            (false, 0) => format!("warn,{ECHOES}"),
+            (false, 1) => format!("info,{CHATTY}"),
+            // Other people's debug lines show whole requests.
+            (false, _) => format!("info,coffer=debug,{CHATTY}"),
+        }
     });
     let logger = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(Stderr);
     // This also takes the lines that libraries send to the `log` crate. It fails when there is a logger already.

@@ -2,6 +2,7 @@
 
 mod args;
 mod catalog;
+mod cluster;
 mod command;
 mod context;
 mod exit;
@@ -23,7 +24,7 @@ use output::Output;
 fn main() -> ExitCode {
     memory::keep_little();
     let Cli { command, global } = Cli::parse();
-    logging::start(&global);
+    logging::start(&global, command.is_service());
     let output = Output::new(global.json, global.quiet);
     let cancel = Cancel::new();
     if let Err(error) = signals::watch(cancel.clone()) {

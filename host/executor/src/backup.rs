@@ -30,6 +30,8 @@ const MAX_VIEWS: usize = 10_000;
 pub struct BackupReport {
     /// One for each destination of the plan, in its order. A repository that failed does not take the others down.
     pub outcomes: Vec<DestinationOutcome>,
+    /// What restic shows as the snapshots' path: `/dumpfile.sql`, or `/` and the snapshot component.
+    pub path: String,
     /// How many streams were written, the manifest not counted.
     pub streams: usize,
     /// How many bytes they have together.
@@ -115,6 +117,7 @@ fn run_backup(plan: &BackupPlan, context: &Context, run: &Cancel) -> Result<Back
     }
     Ok(BackupReport {
         outcomes,
+        path: snapshot_path(plan, &work.items),
         streams: work.items.len(),
         bytes,
         start_time: this.start_time,
@@ -193,8 +196,8 @@ impl Run<'_> {
     fn request(&self, items: &[Item]) -> BackupRequest {
         BackupRequest {
             host: SNAPSHOT_HOST.to_owned(),
-            paths: snapshot_paths(self.plan, items),
-            tags: Vec::new(),
+            paths: vec![snapshot_path(self.plan, items)],
+            tags: self.plan.tags.clone(),
             time: self.start_time,
             streams: items.iter().map(|item| StreamSpec { path: item.path.clone(), estimate: item.estimate }).collect(),
             manifest_path: Some(MANIFEST_PATH.to_owned()),
@@ -311,9 +314,9 @@ fn fact_map(facts: &[Fact]) -> BTreeMap<String, String> {
 
 /// What restic shows as the snapshot's path: the stream itself when there is one (as `restic backup --stdin` has it, and as
 /// KubeStash looks for it), else the component.
-fn snapshot_paths(plan: &BackupPlan, items: &[Item]) -> Vec<String> {
+fn snapshot_path(plan: &BackupPlan, items: &[Item]) -> String {
     match items {
-        [item] => vec![format!("/{}", item.path)],
-        _ => vec![format!("/{}", plan.task.snapshot_component)],
+        [item] => format!("/{}", item.path),
+        _ => format!("/{}", plan.task.snapshot_component),
     }
 }

@@ -89,6 +89,7 @@ fn backup_plan(server: &MysqlServer, destinations: Vec<Destination>, parameters:
         target: target(server),
         task: task("logical-backup", parameters),
         destinations,
+        tags: vec!["test".to_owned()],
         timeout: None,
     }
 }

@@ -101,6 +101,12 @@ impl Repository {
         Ok(chosen)
     }
 
+    /// Bytes of all packs in the storage, those included that a prune has marked.
+    pub fn stored_bytes(&self) -> Result<u64, RepositoryError> {
+        let packs = self.store().list("data/", true).map_err(|error| self.store().error("list the packs", &error))?;
+        Ok(packs.iter().map(|(_, size)| size).sum())
+    }
+
     /// Frees what no snapshot needs, in two phases: packs are marked first and removed by a later prune.
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport, RepositoryError> {
         // Even a dry run reads what an exclusive operation beside it may remove.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coffer_api::core::{BackupConfiguration, Session};
+use coffer_api::names::join_path;
 use coffer_api::plan::BackupPlan;
 use coffer_api::shared::TypedObjectReference;
 use coffer_api::storage::Repository;
@@ -29,28 +30,89 @@ pub struct BackupSelection {
     pub session: Option<String>,
 }
 
-/// Resolves one backup.
+/// A backup of which some repositories may have to stay out.
+#[derive(Debug, Clone)]
+pub struct PartialBackup {
+    /// The backup into every repository that can be used; it may be none.
+    pub plan: BackupPlan,
+    /// The other repositories of the session by name, and what is wrong with each.
+    pub refused: Vec<(String, ResolveError)>,
+}
+
+/// Resolves one backup. Every repository of its session must be usable.
 pub fn backup(reader: &dyn Reader, catalog: &Catalog, selection: &BackupSelection) -> Result<BackupPlan, ResolveError> {
     let (configuration, session) = select(reader, selection)?;
+    let PartialBackup { plan, refused } = partial(reader, catalog, &configuration, &session)?;
+    refused.into_iter().next().map_or(Ok(plan), |(_, error)| Err(error))
+}
+
+/// Resolves one backup by the names of its parts, each read by its name: for a program that may not list. A repository that
+/// cannot be used does not stop the others.
+pub fn backup_by_name(
+    reader: &dyn Reader,
+    catalog: &Catalog,
+    (namespace, configuration, session): (&str, &str, &str),
+) -> Result<PartialBackup, ResolveError> {
+    let found = reader::get::<BackupConfiguration>(reader, namespace, configuration)?.ok_or_else(|| {
+        ResolveError::new(
+            ErrorKind::Missing,
+            format!("BackupConfiguration {} not found", qualified(namespace, configuration)),
+            format!("the backup is one of it, and it is not in {}", reader.place()),
+            "apply its manifest again, or delete the BackupSession",
+        )
+    })?;
+    let sessions = &found.spec.sessions;
+    let ours = sessions.iter().find(|one| one.name.as_deref() == Some(session)).ok_or_else(|| {
+        ResolveError::new(
+            ErrorKind::Missing,
+            format!("{} has no session {session}", title(&found)),
+            format!("its sessions are: {}", listed(sessions.iter().filter_map(|one| one.name.as_deref()))),
+            "correct the session of the BackupSession, or add it to the BackupConfiguration",
+        )
+    })?;
+    partial(reader, catalog, &found, ours)
+}
+
+fn partial(
+    reader: &dyn Reader,
+    catalog: &Catalog,
+    configuration: &BackupConfiguration,
+    session: &Session,
+) -> Result<PartialBackup, ResolveError> {
     let session_name = session.name.clone().unwrap_or_default();
-    let namespace = configuration::namespace(&configuration);
-    let owner = format!("session {session_name} of {}", title(&configuration));
+    let namespace = configuration::namespace(configuration);
+    let owner = format!("session {session_name} of {}", title(configuration));
     let task = task::resolve(reader, catalog, session.addon.as_ref(), Direction::Backup, &owner)?;
     let timeout = timeout(session.backup_timeout.as_deref(), "backupTimeout", &owner)?;
-    let locations = configuration::locations(reader, &configuration, &session, &task.snapshot_component)?;
-    check_locations(reader, &locations, configuration.spec.target.as_ref(), &owner)?;
-    let target = target::resolve(reader, configuration.spec.target.as_ref(), &title(&configuration), &namespace)?;
-    let destinations =
-        locations.iter().map(|location| location.destination(reader, &namespace)).collect::<Result<_, _>>()?;
-    Ok(BackupPlan {
+    let (mut locations, mut refused) = (Vec::new(), Vec::new());
+    for repository in &session.repositories {
+        match configuration::location(reader, configuration, session, repository, &task.snapshot_component) {
+            Ok(location) => locations.push(location),
+            Err(error) => refused.push((repository.name.clone().unwrap_or_default(), error)),
+        }
+    }
+    check_session(session, &locations, &owner)?;
+    let target = target::resolve(reader, configuration.spec.target.as_ref(), &title(configuration), &namespace)?;
+    let mut destinations = Vec::new();
+    for location in &locations {
+        let usable = check_existing(reader, location, configuration.spec.target.as_ref(), &owner)
+            .and_then(|()| location.destination(reader, &namespace));
+        match usable {
+            Ok(destination) => destinations.push(destination),
+            Err(error) => refused.push((location.repository.clone(), error)),
+        }
+    }
+    let plan = BackupPlan {
         configuration: configuration.name_any(),
         session: session_name,
         namespace,
         target,
         task,
         destinations,
+        tags: Vec::new(),
         timeout,
-    })
+    };
+    Ok(PartialBackup { plan, refused })
 }
 
 /// Reads a timeout; zero means none.
@@ -112,16 +174,11 @@ fn candidates(
     })
 }
 
-/// The rules for the repositories of one session.
-fn check_locations(
-    reader: &dyn Reader,
-    locations: &[Location],
-    target: Option<&TypedObjectReference>,
-    owner: &str,
-) -> Result<(), ResolveError> {
+/// The rules for the repositories of one session among each other.
+fn check_session(session: &Session, locations: &[Location], owner: &str) -> Result<(), ResolveError> {
     let invalid =
         |why: String, fix: &str| ResolveError::new(ErrorKind::Invalid, format!("{owner} cannot run"), why, fix);
-    if locations.is_empty() {
+    if session.repositories.is_empty() {
         return Err(invalid("it has no repositories".to_owned(), "add one to repositories"));
     }
     let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
@@ -138,36 +195,51 @@ fn check_locations(
                 "give each repository its own directory",
             ));
         }
-        if let Some(existing) = reader::get::<Repository>(reader, &location.namespace, &location.repository)? {
-            check_existing(&existing, location, target).map_err(|what| {
-                invalid(
-                    format!("repository {:?} already exists with a different {what}", location.repository),
-                    "use another repository name, or correct the Repository's manifest",
-                )
-            })?;
-        }
     }
     Ok(())
 }
 
-/// A Repository of the same name must be the same repository; the error names what differs.
+/// A Repository of the same name must be the same repository.
 fn check_existing(
+    reader: &dyn Reader,
+    location: &Location,
+    target: Option<&TypedObjectReference>,
+    owner: &str,
+) -> Result<(), ResolveError> {
+    let Some(existing) = reader::get::<Repository>(reader, &location.namespace, &location.repository)? else {
+        return Ok(());
+    };
+    difference(&existing, location, target).map_or(Ok(()), |what| {
+        Err(ResolveError::new(
+            ErrorKind::Invalid,
+            format!("{owner} cannot run"),
+            format!("repository {:?} already exists with a different {what}", location.repository),
+            "use another repository name, or correct the Repository's manifest",
+        ))
+    })
+}
+
+/// In what a Repository is not the one that the session means.
+fn difference(
     existing: &Repository,
     location: &Location,
     target: Option<&TypedObjectReference>,
-) -> Result<(), &'static str> {
+) -> Option<&'static str> {
     let spec = &existing.spec;
     let in_namespace = |namespace: &Option<String>| namespace.clone().unwrap_or_else(|| location.namespace.clone());
     if let Some(storage) = &spec.storage_ref
         && (in_namespace(&storage.namespace), &storage.name) != (location.storage_namespace.clone(), &location.storage)
     {
-        return Err("storage reference");
+        return Some("storage reference");
+    }
+    if spec.path.as_ref().is_some_and(|path| join_path(&[path]) != join_path(&[&location.directory])) {
+        return Some("directory");
     }
     if let (Some(theirs), Some(ours)) = (&spec.app_ref, target) {
         let identity = |one: &TypedObjectReference| (one.kind.clone(), in_namespace(&one.namespace), one.name.clone());
         if identity(theirs) != identity(ours) {
-            return Err("target reference");
+            return Some("target reference");
         }
     }
-    Ok(())
+    None
 }

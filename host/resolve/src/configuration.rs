@@ -3,7 +3,7 @@
 use coffer_api::ResourceExt;
 use coffer_api::core::{BackendReference, BackupConfiguration, RepositoryReference, Session};
 use coffer_api::shared::ObjectReference;
-use coffer_api::storage::RetentionPolicy;
+use coffer_api::storage::{Repository, RetentionPolicy};
 
 use crate::directory::qualified;
 use crate::error::{ErrorKind, ResolveError, listed};
@@ -40,7 +40,8 @@ pub(crate) fn components(session: &Session) -> Vec<&'static str> {
     components
 }
 
-fn location(
+/// Where one repository of a session is.
+pub(crate) fn location(
     reader: &dyn Reader,
     configuration: &BackupConfiguration,
     session: &Session,
@@ -112,6 +113,11 @@ fn storage_of(
     if let Some(storage) = backend.and_then(|backend| backend.storage_ref.clone()) {
         return Ok(storage);
     }
+    // Where the repository is already, whatever the default has become since.
+    let existing = reader::get::<Repository>(reader, &namespace(configuration), repository_name)?;
+    if let Some(storage) = existing.and_then(|existing| existing.spec.storage_ref) {
+        return Ok(storage);
+    }
     default_storage(reader, &namespace(configuration))?.ok_or_else(|| {
         ResolveError::new(
             ErrorKind::Missing,
@@ -133,9 +139,12 @@ fn check_retention_policy(
 ) -> Result<(), ResolveError> {
     let owner = reference.namespace.as_deref().unwrap_or(namespace);
     // A policy that is not there prevents no backup; it is looked for again when it is to be applied.
-    match reader::get::<RetentionPolicy>(reader, owner, &reference.name)? {
-        None => Ok(()),
-        Some(policy) => {
+    match reader::get::<RetentionPolicy>(reader, owner, &reference.name) {
+        Ok(None) => Ok(()),
+        // Nor does one that a Job may not read: its operator has read it.
+        Err(error) if error.kind() == ErrorKind::Denied => Ok(()),
+        Err(error) => Err(error),
+        Ok(Some(policy)) => {
             let of = ("RetentionPolicy", owner, reference.name.as_str());
             usage::check(reader, policy.spec.usage_policy.as_ref(), of, namespace)
         }

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Invalid,
     /// An object may not be used from there.
     NotAllowed,
+    /// The cluster does not let this program read an object.
+    Denied,
     /// Something that KubeStash has and Coffer has not.
     Unsupported,
 }

@@ -1,11 +1,13 @@
 //! From resources to a plan, through one [`Reader`].
 //!
-//! [`Directory`] reads a directory of manifests; a cluster comes behind the same trait. [`backup`], [`restore`] and
+//! [`Directory`] reads a directory of manifests, and with the feature `cluster` a `Cluster` reads the Kubernetes API. [`backup`], [`restore`] and
 //! [`repositories`] follow the references between the resources, check them, and return plain plans. Every
 //! [`ResolveError`] says what cannot be done, why, and how to fix it, and holds no secret.
 
 mod backup;
 mod catalog;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod configuration;
 mod directory;
 mod error;
@@ -20,11 +22,12 @@ mod task;
 mod url;
 mod usage;
 
-pub use backup::{BackupSelection, backup};
+pub use backup::{BackupSelection, PartialBackup, backup, backup_by_name};
 pub use catalog::Catalog;
 pub use directory::{DEFAULT_NAMESPACE, Directory, OtherObject};
 pub use error::{ErrorKind, ResolveError};
 pub use reader::{Kind, Object, Reader, get, list};
 pub use repository::{RepositorySelection, repositories};
-pub use restore::{RestoreSelection, restore};
-pub use storage::PASSWORD_KEY;
+pub use restore::{RestoreSelection, restore, restore_by_name};
+pub use storage::{PASSWORD_KEY, destination, storage};
+pub use task::snapshot_component;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use coffer_api::ResourceExt;
 use coffer_api::addons::{Addon, Function};
 use coffer_api::appcatalog::AppBinding;
 use coffer_api::core::{BackupConfiguration, BackupSession, RestoreSession};
@@ -99,6 +100,14 @@ pub fn get<T: Object>(reader: &dyn Reader, namespace: &str, name: &str) -> Resul
 /// All objects of a type, of one namespace or of all.
 pub fn list<T: Object>(reader: &dyn Reader, namespace: Option<&str>) -> Result<Vec<T>, ResolveError> {
     reader.list(T::KIND, namespace)?.into_iter().map(|value| typed(value, reader)).collect()
+}
+
+/// The names of all objects of a type, for the text of an error. That they cannot be listed must not hide what the error is about.
+pub(crate) fn names<T: Object + ResourceExt>(reader: &dyn Reader, namespace: Option<&str>) -> Vec<String> {
+    match list::<T>(reader, namespace) {
+        Ok(objects) => objects.iter().map(ResourceExt::name_any).collect(),
+        Err(_) => vec!["(they cannot be listed)".to_owned()],
+    }
 }
 
 fn typed<T: Object>(value: Value, reader: &dyn Reader) -> Result<T, ResolveError> {

@@ -105,7 +105,7 @@ pub(crate) fn label(location: &Location) -> String {
 }
 
 /// What a Repository says of itself and its Snapshots of their sessions.
-fn of_object(object: &Repository, snapshots: &[Snapshot]) -> Vec<Location> {
+pub(crate) fn of_object(object: &Repository, snapshots: &[Snapshot]) -> Vec<Location> {
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let spec = &object.spec;

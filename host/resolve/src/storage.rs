@@ -2,7 +2,7 @@
 
 use coffer_api::plan::{Destination, SecretData, StorageConfig};
 use coffer_api::shared::ObjectReference;
-use coffer_api::storage::{BackupStorage, Provider};
+use coffer_api::storage::{BackupStorage, Provider, Repository};
 use coffer_api::usage::default_for;
 use coffer_api::{ResourceExt, names};
 use secrecy::SecretString;
@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use crate::directory::qualified;
 use crate::error::{ErrorKind, ResolveError, listed};
 use crate::reader::{self, Reader};
+use crate::repository::of_object;
 use crate::secrets;
 use crate::usage;
 
@@ -68,16 +69,50 @@ impl Location {
     }
 
     fn missing_storage(&self, reader: &dyn Reader) -> ResolveError {
-        let known = reader::list::<BackupStorage>(reader, None).unwrap_or_default();
-        let known =
-            known.iter().map(|storage| qualified(&storage.namespace().unwrap_or_default(), &storage.name_any()));
+        let known = match reader::list::<BackupStorage>(reader, None) {
+            Ok(all) => listed(all.iter().map(|one| qualified(&one.namespace().unwrap_or_default(), &one.name_any()))),
+            Err(_) => "not known, they cannot be listed".to_owned(),
+        };
         ResolveError::new(
             ErrorKind::Missing,
             format!("BackupStorage {} not found", qualified(&self.storage_namespace, &self.storage)),
-            format!("Repository {} is to be in it; there are: {}", self.repository, listed(known)),
+            format!("Repository {} is to be in it; there are: {known}", self.repository),
             "add its manifest, or correct storageRef",
         )
     }
+}
+
+/// A BackupStorage with its Secret, by name.
+pub fn storage(reader: &dyn Reader, namespace: &str, name: &str) -> Result<StorageConfig, ResolveError> {
+    let object = reader::get::<BackupStorage>(reader, namespace, name)?.ok_or_else(|| {
+        ResolveError::new(
+            ErrorKind::Missing,
+            format!("BackupStorage {} not found", qualified(namespace, name)),
+            format!("it is not in {}", reader.place()),
+            "add its manifest, or correct storageRef",
+        )
+    })?;
+    config(reader, &object, namespace)
+}
+
+/// The restic repository of a session and a snapshot component in a Repository, as the Repository itself says.
+pub fn destination(
+    reader: &dyn Reader,
+    repository: &Repository,
+    (session, component): (&str, &str),
+) -> Result<Destination, ResolveError> {
+    let namespace = repository.namespace().unwrap_or_default();
+    let known = of_object(repository, &[]);
+    let any = known.first().ok_or_else(|| {
+        ResolveError::new(
+            ErrorKind::Invalid,
+            format!("Repository {} cannot be used", qualified(&namespace, &repository.name_any())),
+            "it has no storageRef or no path",
+            "correct it",
+        )
+    })?;
+    let location = Location { session: session.to_owned(), component: component.to_owned(), ..any.clone() };
+    location.destination(reader, &namespace)
 }
 
 /// A storage with its Secret.

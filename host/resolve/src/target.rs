@@ -44,7 +44,6 @@ pub(crate) fn resolve(
         ));
     }
     let Some(binding) = reader::get::<AppBinding>(reader, namespace, name)? else {
-        let bindings = reader::list::<AppBinding>(reader, Some(namespace))?;
         let database = if reader.saw(kind, namespace, name) {
             format!("the {kind} {name} is there, but it does not say how to connect")
         } else {
@@ -55,7 +54,7 @@ pub(crate) fn resolve(
             format!("AppBinding {} not found, the target of {owner}", qualified(namespace, name)),
             format!(
                 "{database}; AppBindings of this namespace: {}",
-                listed(bindings.iter().map(ResourceExt::name_any))
+                listed(reader::names::<AppBinding>(reader, Some(namespace)))
             ),
             "add an AppBinding of this name with spec.clientConfig and spec.secret, or correct spec.target",
         ));

@@ -19,15 +19,20 @@ pub(crate) enum Direction {
     Restore,
 }
 
-/// Name of the snapshot component that a task writes or reads.
-pub(crate) fn snapshot_component(task: &str) -> &'static str {
-    if task.starts_with("manifest-") {
+/// Name of the snapshot component that a task writes or reads: `dump`, `physical` or `manifest`.
+pub fn snapshot_component(task: &str) -> &'static str {
+    if is_of_manifests(task) {
         "manifest"
     } else if task.starts_with("physical-") {
         "physical"
     } else {
         "dump"
     }
+}
+
+/// Whether a task is one of KubeStash's for the objects around a database.
+fn is_of_manifests(task: &str) -> bool {
+    task.starts_with("manifest-")
 }
 
 /// Resolves what `owner` (a session of a BackupConfiguration, or a RestoreSession) runs.
@@ -85,6 +90,17 @@ pub(crate) fn resolve(
 }
 
 fn only_task<'a>(info: &'a AddonInfo, owner: &str) -> Result<&'a TaskReference, ResolveError> {
+    let names = || info.tasks.iter().filter_map(|task| task.name.as_deref());
+    if let Some(task) = names().find(|name| is_of_manifests(name)) {
+        return Err(ResolveError::new(
+            ErrorKind::Unsupported,
+            format!("{owner} cannot run"),
+            format!(
+                "its task {task} is for the Kubernetes objects around a database, and only the data itself is supported"
+            ),
+            "remove the task from addon.tasks, and keep the objects where they are written",
+        ));
+    }
     match info.tasks.as_slice() {
         [task] => Ok(task),
         [] => Err(ResolveError::new(
@@ -93,13 +109,10 @@ fn only_task<'a>(info: &'a AddonInfo, owner: &str) -> Result<&'a TaskReference, 
             "its addon has no tasks",
             "add one to addon.tasks",
         )),
-        several => Err(ResolveError::new(
+        _ => Err(ResolveError::new(
             ErrorKind::Unsupported,
             format!("{owner} cannot run"),
-            format!(
-                "it has several tasks ({}), and only one is supported",
-                listed(several.iter().filter_map(|task| task.name.as_deref()))
-            ),
+            format!("it has several tasks ({}), and only one is supported", listed(names())),
             "keep the task that backs up or restores the data",
         )),
     }
@@ -112,11 +125,14 @@ fn find_addon(reader: &dyn Reader, catalog: &Catalog, name: &str, owner: &str) -
     if let Some(addon) = catalog.addon(name) {
         return Ok(addon.clone());
     }
-    let own = reader::list::<Addon>(reader, None)?;
+    let own = reader::names::<Addon>(reader, None);
     Err(ResolveError::new(
         ErrorKind::Missing,
         format!("Addon {name} not found"),
-        format!("{owner} uses it; there are: {}", listed(own.iter().chain(&catalog.addons).map(ResourceExt::name_any))),
+        format!(
+            "{owner} uses it; there are: {}",
+            listed(own.into_iter().chain(catalog.addons.iter().map(ResourceExt::name_any)))
+        ),
         "correct addon.name, or add the Addon's manifest",
     ))
 }
@@ -143,13 +159,13 @@ fn find_component(
             "set spec.component.ref to builtin:<name> or file:///path/to/component.wasm, and grant spec.component.permissions",
         ));
     }
-    let all = reader::list::<Function>(reader, None)?;
+    let all = reader::names::<Function>(reader, None);
     Err(ResolveError::new(
         ErrorKind::Missing,
         format!("Function {name} not found"),
         format!(
             "task {task} of Addon {addon} uses it; there are: {}",
-            listed(all.iter().chain(&catalog.functions).map(ResourceExt::name_any))
+            listed(all.into_iter().chain(catalog.functions.iter().map(ResourceExt::name_any)))
         ),
         "add the Function's manifest, or correct the Addon",
     ))

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use coffer_test_support::mysql::MysqlServer;
 
 /// One for each of sysbench's tables, which are part of what is backed up.
@@ -76,8 +76,10 @@ impl<'a> Writers<'a> {
             writers.children.push(child.context("cannot start the stock client")?);
         }
         thread::sleep(WARM_UP);
-        for child in &mut writers.children {
-            ensure!(child.try_wait()?.is_none(), "a writer ended early");
+        if writers.children.iter_mut().any(|child| child.try_wait().is_ok_and(|ended| ended.is_some())) {
+            // It says why.
+            writers.finish()?;
+            bail!("a writer ended early");
         }
         Ok(writers)
     }
@@ -127,12 +129,12 @@ fn program(number: u32, rows: u64) -> String {
             UPDATE {table} SET k = k + 1 WHERE id = chosen;
             UPDATE {table} SET c = REVERSE(c) WHERE id = chosen;
             DELETE FROM {table} WHERE id = chosen;
-            INSERT INTO {table} (id, k, c, pad) VALUES (chosen, FLOOR(RAND() * 2000000000), REPEAT(MD5(chosen), 3), SHA1(chosen));
+            INSERT INTO {table} (id, k, c, pad) VALUES (chosen, FLOOR(RAND() * 2000000000), REPEAT(SHA2(chosen, 224), 2), SHA2(chosen, 224));
             COMMIT;
             INSERT INTO writers.times VALUES (UNIX_TIMESTAMP(began) * 1000000, TIMESTAMPDIFF(MICROSECOND, began, SYSDATE(6)));
             DO SLEEP({PAUSE});
           END WHILE;
-          SELECT began, took FROM writers.times;
+          SELECT times.began, times.took FROM writers.times;
         END//
         DELIMITER ;"
     )

@@ -82,6 +82,22 @@ impl S3 {
         format!("s3:{}/{BUCKET}/{path}", self.endpoint())
     }
 
+    /// The object `key` of the bucket; `None` if there is none.
+    pub fn object(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        // moto lets only those read who say who they are, and believes everybody.
+        let headers = format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential={}/20260101/{}/s3/aws4_request, SignedHeaders=host, Signature=0\r\n",
+            Self::ACCESS_KEY,
+            Self::REGION
+        );
+        let (status, body) = exchange(self.port(), "GET", &format!("/{BUCKET}/{key}"), &headers, "")?;
+        match status.as_str() {
+            "200" => Ok(Some(body)),
+            "404" => Ok(None),
+            _ => bail!("GET {key} was refused ({status}):\n{}", String::from_utf8_lossy(&body)),
+        }
+    }
+
     /// Kills the server; its objects are gone.
     pub fn kill(&mut self) {
         self.0.server.kill();
@@ -183,20 +199,28 @@ impl Gcs {
 
 /// One plain HTTP request; anything but a 2xx answer is an error.
 fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Result<()> {
+    let (status, answer) = exchange(port, method, path, headers, body)?;
+    if !status.starts_with('2') {
+        bail!("{method} {path} was refused ({status}):\n{}", String::from_utf8_lossy(&answer));
+    }
+    Ok(())
+}
+
+/// One plain HTTP request; the status and the body of the answer.
+fn exchange(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Result<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let length = body.len();
+    // HTTP/1.0: the body of the answer ends with the connection and comes in one piece.
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
     )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).with_context(|| format!("no answer to {method} {path}"))?;
-    let answer = String::from_utf8_lossy(&answer);
-    if answer.split_whitespace().nth(1).is_none_or(|status| !status.starts_with('2')) {
-        bail!("{method} {path} was refused:\n{answer}");
-    }
-    Ok(())
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("the answer has no end of its headers")?;
+    let status = String::from_utf8_lossy(&answer[..end]).split_whitespace().nth(1).unwrap_or_default().to_owned();
+    Ok((status, answer.split_off(end + 4)))
 }
 
 /// Azurite wants a signed request; Python, which moto brings, can sign one with its standard library.

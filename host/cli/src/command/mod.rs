@@ -3,9 +3,12 @@
 mod addon;
 mod backup;
 mod forget;
+mod install;
 mod key;
+mod operator;
 mod policy;
 mod restore;
+mod run;
 mod snapshots;
 mod upkeep;
 
@@ -33,6 +36,9 @@ pub(crate) fn run(command: Command, app: &App) -> Outcome {
         Command::Key(args) => key::run(args, app),
         Command::Unlock(args) => upkeep::unlock(&args, app),
         Command::Addon(args) => addon::run(args, app),
+        Command::Operator(args) => operator::run(args, app),
+        Command::Run(args) => run::run(&args, app),
+        Command::Install(args) => install::run(&args, app),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "coffer", &mut io::stdout());
             Ok(End::Done)

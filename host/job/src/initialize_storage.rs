@@ -1,0 +1,180 @@
+//! `initialize-storage`: a BackupStorage gets its index, or the cluster gets back what the index lists.
+
+use coffer_api::ResourceExt as _;
+use coffer_api::condition::{BACKEND_INITIALIZED, BACKEND_SECRET_FOUND, Change};
+use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use coffer_api::shared::ObjectReference;
+use coffer_api::storage::{BackupStorage, Repository, RepositoryInfo, Snapshot};
+use coffer_api::{Resource as _, meta};
+use coffer_resolve::{ErrorKind, Reader as _};
+use coffer_storage::Storage;
+use serde_json::{Value, json};
+
+use crate::error::JobError;
+use crate::{End, Job, facts, files, status};
+
+/// Writes `metadata.yaml` if there is none; otherwise makes the Repositories and Snapshots that it lists.
+///
+/// # Errors
+/// When the storage cannot be used, and the conditions say why. A repository that cannot be brought back is noted in the status only.
+pub fn initialize_storage(job: &Job, namespace: &str, name: &str) -> Result<End, JobError> {
+    let objects = job.objects();
+    let object: BackupStorage = objects.required(namespace, name)?;
+    let generation = object.metadata.generation;
+    let secret = secret_found(job, &object, namespace)?;
+    let result = initialize(job, namespace, name);
+    let initialized = match &result {
+        Ok(_) => BACKEND_INITIALIZED.holds(),
+        Err(error) => BACKEND_INITIALIZED.fails_because(facts::error_text(&error.to_string())),
+    };
+    let changes: Vec<Change> =
+        secret.into_iter().chain([initialized]).map(|change| change.observed(generation)).collect();
+    let listed = result.as_ref().ok().cloned();
+    objects.edit_status::<BackupStorage>(namespace, name, |now| {
+        let before = now.status.clone().unwrap_or_default();
+        let mut fields = status::conditions(&before.conditions, changes.clone());
+        if let Some(listed) = &listed
+            && *listed != before.repositories
+        {
+            let all = fields.get_or_insert_with(|| json!({}));
+            all.as_object_mut()?.insert("repositories".to_owned(), json!(listed));
+        }
+        fields
+    })?;
+    let listed = result?;
+    let lost = listed.iter().any(|entry| entry.error.is_some());
+    Ok(if lost { End::Partial } else { End::Done })
+}
+
+/// Whether the Secret is there, if the storage names one.
+fn secret_found(job: &Job, object: &BackupStorage, namespace: &str) -> Result<Option<Change>, JobError> {
+    let Some(name) = object.spec.storage.secret_name() else { return Ok(None) };
+    match job.cluster.secret(namespace, name) {
+        Ok(Some(_)) => Ok(Some(BACKEND_SECRET_FOUND.holds())),
+        Ok(None) => Ok(Some(BACKEND_SECRET_FOUND.fails_because(format!(
+            "Secret {name} not found in namespace {namespace}; create it, or correct secretName"
+        )))),
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            Ok(Some(BACKEND_SECRET_FOUND.fails_because(facts::error_text(&error.to_string()))))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The repositories in the storage, each with what became of its objects.
+fn initialize(job: &Job, namespace: &str, name: &str) -> Result<Vec<RepositoryInfo>, JobError> {
+    let storage = files::open(job, namespace, name)?;
+    let Some(index) = storage.read_index()? else {
+        storage.write_index(&files::new_index())?;
+        return Ok(Vec::new());
+    };
+    let sync = Sync { job, storage: &storage, namespace, name };
+    Ok(index.repositories.into_iter().map(|entry| sync.bring_back(entry)).collect())
+}
+
+/// Makes the objects of one storage's repositories.
+struct Sync<'a> {
+    job: &'a Job,
+    storage: &'a Storage,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl Sync<'_> {
+    /// The entry with the result.
+    fn bring_back(&self, mut entry: RepositoryInfo) -> RepositoryInfo {
+        let result = self.try_bring_back(&entry);
+        entry.synced = Some(result.is_ok());
+        entry.error = result.err().map(|error| {
+            tracing::error!("repository {}: {error}", entry.name.as_deref().unwrap_or_default());
+            facts::error_text(&error.to_string())
+        });
+        entry
+    }
+
+    fn try_bring_back(&self, entry: &RepositoryInfo) -> Result<(), JobError> {
+        let directory = entry.path.as_deref().unwrap_or_default();
+        let stored = self.storage.read_repository(directory)?.ok_or_else(|| {
+            JobError::refused(
+                format!("the repository in {directory} is not brought back"),
+                format!("there is no repository.yaml in it, in {}", self.storage.location()),
+                "apply a BackupConfiguration that writes there, or remove the entry from metadata.yaml",
+            )
+        })?;
+        let repository = self.repository(stored, entry)?;
+        for name in self.storage.snapshot_names(directory)? {
+            if let Some(snapshot) = self.storage.read_snapshot(directory, &name)? {
+                self.snapshot(snapshot, &repository)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The Repository in the cluster, which may have been there all the time.
+    fn repository(&self, stored: Repository, entry: &RepositoryInfo) -> Result<Repository, JobError> {
+        let objects = self.job.objects();
+        let namespace = entry.namespace.clone().or(stored.namespace()).unwrap_or_else(|| self.namespace.to_owned());
+        let name = stored.name_any();
+        if let Some(existing) = objects.get::<Repository>(&namespace, &name)? {
+            let (owner, storage) = files::storage_of(&existing)?;
+            let here = (owner.as_str(), storage.as_str()) == (self.namespace, self.name)
+                && files::same_directory(&files::entry(&existing)?, entry);
+            if !here {
+                return Err(JobError::refused(
+                    format!("Repository {namespace}/{name} is not brought back"),
+                    "there is one of that name that is somewhere else",
+                    "delete that one, or leave this one where it is",
+                ));
+            }
+            return Ok(existing);
+        }
+        let mut object = Repository::new(&name, stored.spec);
+        object.metadata = files::portable(&stored.metadata);
+        object.metadata.namespace = Some(namespace.clone());
+        object.metadata.creation_timestamp = None;
+        // The storage may have another name than where the file was written.
+        object.spec.storage_ref =
+            Some(ObjectReference { namespace: Some(self.namespace.to_owned()), name: self.name.to_owned() });
+        objects.create(&object)?;
+        if let Some(state) = stored.status {
+            let fields = status::repository(&state);
+            objects.edit_status::<Repository>(&namespace, &name, |_| Some(fields.clone()))?;
+        }
+        tracing::info!("Repository {namespace}/{name} is brought back");
+        objects.required(&namespace, &name)
+    }
+
+    /// Makes a Snapshot with its status, unless it is there.
+    fn snapshot(&self, stored: Snapshot, repository: &Repository) -> Result<(), JobError> {
+        let objects = self.job.objects();
+        let (namespace, name) = (repository.namespace().unwrap_or_default(), stored.name_any());
+        let mut object = Snapshot::new(&name, stored.spec);
+        object.metadata = files::portable(&stored.metadata);
+        object.metadata.namespace = Some(namespace.clone());
+        object.metadata.creation_timestamp = None;
+        let labels = object.metadata.labels.get_or_insert_default();
+        labels.entry(meta::label::REPOSITORY_NAME.to_owned()).or_insert_with(|| repository.name_any());
+        object.metadata.owner_references = repository.uid().map(|uid| {
+            vec![OwnerReference {
+                api_version: Repository::api_version(&()).into_owned(),
+                kind: Repository::kind(&()).into_owned(),
+                name: repository.name_any(),
+                uid,
+                controller: Some(true),
+                block_owner_deletion: None,
+            }]
+        });
+        objects.create(&object)?;
+        let Some(state) = stored.status else { return Ok(()) };
+        let mut fields = json!(state);
+        if let Value::Object(fields) = &mut fields {
+            fields.retain(|_, value| !value.is_null());
+        }
+        // A status that is there is newer than the file, or the same.
+        objects.edit_status::<Snapshot>(&namespace, &name, |now| {
+            let unknown = now.status.as_ref().is_none_or(|status| status.components.is_empty());
+            unknown.then(|| fields.clone())
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,333 @@
+//! The verbs beside backup and restore, with real repositories (made by stock restic) and a cluster in memory that grants what the ClusterRoles grant.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod common;
+
+use coffer_job::{End, Wiped, cleanup, initialize_repository, initialize_storage, retention, trigger};
+use serde_json::{Value, json};
+
+use common::{Site, conditions};
+
+const CRON: &str = "kubestash-cron-job";
+const INITIALIZER: &str = "kubestash-storage-initializer-job";
+const BACKEND: &str = "kubestash-backend-job";
+const RETENTION: &str = "kubestash-retention-policy-job";
+
+fn init_storage(site: &Site, name: &str) -> Result<End, String> {
+    initialize_storage(&site.job(INITIALIZER), "demo", name).map_err(|error| error.to_string())
+}
+
+fn init_repository(site: &Site, name: &str) -> Result<End, String> {
+    initialize_repository(&site.job(BACKEND), "demo", name).map_err(|error| error.to_string())
+}
+
+fn wipe(site: &Site, kind: Wiped, name: &str) -> Result<End, String> {
+    let result = cleanup(&site.job(BACKEND), kind, "demo", name).map_err(|error| error.to_string());
+    site.inspect();
+    result
+}
+
+/// A Snapshot that succeeded, with a restic snapshot of stock restic and its file in the storage. Returns its name and the restic id.
+fn taken(site: &Site, number: u64, repository: &str) -> (String, String) {
+    let session = site.session(number, &[repository]);
+    let name = format!("{repository}-{session}");
+    let restic = site.restic("local", repository);
+    if !site.path("local").join(repository).join("repository/v1/daily/dump/config").exists() {
+        restic.ok(&["init"]);
+    }
+    let data = format!("INSERT {number};\n").repeat(1000);
+    assert!(restic.backup_stdin("dumpfile.sql", "host-0", data.as_bytes()).unwrap().status.success());
+    let id = site.restic_snapshots("local", repository).last().unwrap()["id"].as_str().unwrap().to_owned();
+    site.cluster.change("snapshots", "demo", &name, &json!({ "status": {
+        "phase": "Succeeded", "size": "1.000 KiB",
+        "components": { "dump": {
+            "phase": "Succeeded", "path": "repository/v1/daily/dump", "driver": "Restic", "size": "1.000 KiB", "integrity": true,
+            "resticStats": [{ "summary": { "id": id } }],
+        }},
+    }}));
+    let folder = site.path("local").join(repository).join("snapshots");
+    std::fs::create_dir_all(&folder).unwrap();
+    let object = site.cluster.get("snapshots", "demo", &name).unwrap();
+    std::fs::write(folder.join(format!("{name}.yaml")), serde_saphyr::to_string(&object).unwrap()).unwrap();
+    (name, id)
+}
+
+fn files(site: &Site, path: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(site.path(path)) else { return Vec::new() };
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The object is being deleted, with this policy.
+fn doom(site: &Site, resource: &str, name: &str, policy: &str) {
+    let patch =
+        json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" }, "spec": { "deletionPolicy": policy } });
+    site.cluster.change(resource, "demo", name, &patch);
+}
+
+fn wiped(site: &Site, resource: &str, name: &str) -> bool {
+    site.cluster.get(resource, "demo", name).unwrap()["metadata"]["annotations"]["coffer.dev/wiped"] == "true"
+}
+
+#[test]
+fn a_cron_jobs_pod_creates_its_session_once() {
+    let site = Site::new();
+    site.configuration("shop", &[("one", "local")]);
+    let retries = json!({ "retryConfig": { "maxRetry": 3 }, "backupTimeout": "30m", "name": "daily", "scheduler": { "schedule": "0 0 * * *", "jobTemplate": {} } });
+    site.cluster.change("backupconfigurations", "demo", "bc", &json!({ "spec": { "sessions": [retries] } }));
+    let minutes = jiff::Timestamp::now().as_second() / 60;
+    let pod = format!("trigger-bc-daily-{minutes}-x7k2p");
+    for _ in 0..2 {
+        assert_eq!(trigger(&site.job(CRON), "demo", "bc", "daily", Some(&pod)).unwrap(), End::Done);
+    }
+    assert_eq!(site.cluster.names("backupsessions"), [format!("bc-daily-{}", minutes * 60)]);
+    let made = site.cluster.get("backupsessions", "demo", &format!("bc-daily-{}", minutes * 60)).unwrap();
+    assert_eq!(made["spec"]["retryLeft"], 3);
+    assert_eq!(made["spec"]["backupTimeout"], "30m");
+    assert_eq!(made["spec"]["invoker"]["name"], "bc");
+    let owner = &made["metadata"]["ownerReferences"][0];
+    assert_eq!(owner["uid"], site.cluster.get("backupconfigurations", "demo", "bc").unwrap()["metadata"]["uid"]);
+    let error = trigger(&site.job(CRON), "demo", "bc", "hourly", None).unwrap_err().to_string();
+    assert!(error.contains("it has no session hourly; it has: daily"), "{error}");
+}
+
+#[test]
+fn a_new_storage_gets_its_index_and_repositories_their_files() {
+    let site = Site::new();
+    assert_eq!(init_storage(&site, "local"), Ok(End::Done));
+    assert_eq!(conditions(&site.status("backupstorages", "local")), ["BackendInitialized=True"]);
+    let index = std::fs::read_to_string(site.path("local/metadata.yaml")).unwrap();
+    assert!(index.contains("kind: BackendMeta") && index.contains("config.kubestash.com/v1alpha1"), "{index}");
+    for name in ["one", "two"] {
+        site.repository(name, "local");
+        assert_eq!(init_repository(&site, name), Ok(End::Done));
+        assert_eq!(init_repository(&site, name), Ok(End::Done), "twice is as good as once");
+        let status = site.status("repositories", name);
+        assert_eq!(conditions(&status), ["RepositoryInitialized=True"]);
+        assert_eq!((&status["snapshotCount"], &status["size"]), (&json!(0), &json!("0 B")));
+        assert!(status["integrity"].is_null());
+    }
+    let index: Value =
+        serde_saphyr::from_str(&std::fs::read_to_string(site.path("local/metadata.yaml")).unwrap()).unwrap();
+    let listed: Vec<_> =
+        index["repositories"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(listed, ["one", "two"]);
+    // The directory of a repository is not another one's.
+    site.cluster.put(json!({
+        "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository", "metadata": { "name": "thief", "namespace": "demo" },
+        "spec": { "storageRef": { "name": "local" }, "path": "one/" },
+    }));
+    let error = init_repository(&site, "thief").unwrap_err();
+    assert!(error.contains("it is the one of Repository demo/one"), "{error}");
+    assert_eq!(conditions(&site.status("repositories", "thief")), ["RepositoryInitialized=False"]);
+}
+
+#[test]
+fn a_storage_that_cannot_be_used_says_why() {
+    let site = Site::new();
+    site.cluster.apply(
+        "apiVersion: storage.kubestash.com/v1alpha1
+kind: BackupStorage
+metadata: {name: s3, namespace: demo}
+spec: {storage: {provider: s3, s3: {endpoint: \"http://127.0.0.1:1\", bucket: b, secretName: nowhere}}}
+",
+    );
+    let error = init_storage(&site, "s3").unwrap_err();
+    assert!(error.contains("Secret nowhere in namespace demo not found"), "{error}");
+    let status = site.status("backupstorages", "s3");
+    assert_eq!(conditions(&status), ["BackendSecretFound=False", "BackendInitialized=False"]);
+    assert!(status["conditions"][1]["message"].as_str().unwrap().contains("Secret nowhere"), "{status}");
+    std::fs::write(site.path("local/metadata.yaml"), "apiVersion: [").unwrap();
+    let error = init_storage(&site, "local").unwrap_err();
+    assert!(error.contains("metadata.yaml"), "{error}");
+    assert_eq!(
+        std::fs::read_to_string(site.path("local/metadata.yaml")).unwrap(),
+        "apiVersion: [",
+        "what is odd is left alone"
+    );
+}
+
+#[test]
+fn another_cluster_finds_the_repositories_again() {
+    let site = Site::new();
+    site.repository("one", "local");
+    init_storage(&site, "local").unwrap();
+    init_repository(&site, "one").unwrap();
+    let (name, id) = taken(&site, 1, "one");
+    let before = site.cluster.get("snapshots", "demo", &name).unwrap();
+
+    let other = Site::new();
+    // The same folder under another name of the storage.
+    other.storage("restored");
+    std::fs::remove_dir_all(other.path("restored")).unwrap();
+    std::os::unix::fs::symlink(site.path("local"), other.path("restored")).unwrap();
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Done));
+    let listed = &other.status("backupstorages", "restored")["repositories"][0];
+    assert_eq!((&listed["name"], &listed["synced"], &listed["error"]), (&json!("one"), &json!(true), &Value::Null));
+    let repository = other.cluster.get("repositories", "demo", "one").unwrap();
+    assert_eq!(repository["spec"]["storageRef"], json!({ "name": "restored", "namespace": "demo" }));
+    assert_eq!(repository["spec"]["path"], "/one");
+    let snapshot = other.cluster.get("snapshots", "demo", &name).unwrap();
+    assert_eq!(snapshot["status"], before["status"]);
+    assert_eq!(snapshot["status"]["components"]["dump"]["resticStats"][0]["summary"]["id"], json!(id));
+    assert_eq!(snapshot["metadata"]["ownerReferences"][0]["uid"], repository["metadata"]["uid"]);
+    assert_eq!(snapshot["metadata"]["labels"]["kubestash.com/repo-name"], "one");
+    assert_ne!(snapshot["metadata"]["uid"], before["metadata"]["uid"]);
+    // Once more changes nothing.
+    let versions = |site: &Site| {
+        let version = |resource, name: &str| {
+            site.cluster.get(resource, "demo", name).unwrap()["metadata"]["resourceVersion"].clone()
+        };
+        (version("snapshots", &name), version("repositories", "one"))
+    };
+    let once = versions(&other);
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Done));
+    assert_eq!(versions(&other), once);
+
+    // A Repository of that name that is somewhere else is not touched.
+    let third = Site::new();
+    third.storage("restored");
+    std::fs::remove_dir_all(third.path("restored")).unwrap();
+    std::os::unix::fs::symlink(site.path("local"), third.path("restored")).unwrap();
+    third.repository("one", "local");
+    assert_eq!(init_storage(&third, "restored"), Ok(End::Partial));
+    let status = third.status("backupstorages", "restored");
+    assert!(status["repositories"][0]["error"].as_str().unwrap().contains("is somewhere else"), "{status}");
+    assert_eq!(status["repositories"][0]["synced"], false);
+    assert_eq!(conditions(&status), ["BackendInitialized=True"]);
+    assert_eq!(third.cluster.get("repositories", "demo", "one").unwrap()["spec"]["storageRef"]["name"], "local");
+    assert!(third.cluster.names("snapshots").is_empty());
+}
+
+#[test]
+fn retention_forgets_what_no_policy_keeps() {
+    let site = Site::new();
+    site.configuration("shop", &[("one", "local"), ("two", "local")]);
+    let (old, old_id) = taken(&site, 1, "one");
+    let (new, new_id) = taken(&site, 2, "one");
+    let (only, _) = taken(&site, 1, "two");
+    // What a killed run has published without saying so goes with its Snapshot.
+    let restic = site.restic("local", "one");
+    let tag = site.cluster.get("snapshots", "demo", &old).unwrap()["spec"]["snapshotID"].as_str().unwrap().to_owned();
+    let mut child =
+        restic.spawn(&["backup", "--stdin", "--stdin-filename", "x", "--host", "host-0", "--tag", &tag]).unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"orphan").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(site.restic_snapshots("local", "one").len(), 3);
+    let session = site.session(9, &["one", "two"]);
+    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
+    assert_eq!(run(), Ok(End::Done));
+
+    let left: Vec<_> = site.restic_snapshots("local", "one").iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(left, [json!(new_id)], "{old_id} and the orphan are gone");
+    restic.ok(&["check", "--read-data"]);
+    assert_eq!(files(&site, "local/one/snapshots"), [format!("{new}.yaml")]);
+    assert!(site.cluster.get("snapshots", "demo", &old).is_none());
+    for name in [&new, &only] {
+        assert!(site.cluster.get("snapshots", "demo", name).is_some());
+    }
+    let status = site.status("backupsessions", &session);
+    let applied: Vec<_> = status["retentionPolicy"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["repository"].clone(), one["phase"].clone()))
+        .collect();
+    assert_eq!(applied, [(json!("one"), json!("Applied")), (json!("two"), json!("Applied"))]);
+    assert_eq!(status["retentionPolicy"][0]["ref"], json!({ "name": "keep", "namespace": "demo" }));
+    assert!(site.status("repositories", "one")["snapshotCount"].as_u64().unwrap() >= 1);
+    assert_eq!(run(), Ok(End::Done), "twice is as good as once");
+
+    // A repository that does not open is a fact of that repository alone, and nothing of it is deleted.
+    let (older, _) = taken(&site, 3, "two");
+    taken(&site, 4, "two");
+    site.cluster.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: encrypt, namespace: demo}\nstringData: {RESTIC_PASSWORD: another}\n");
+    assert_eq!(run(), Ok(End::Partial));
+    let status = site.status("backupsessions", &session);
+    assert_eq!(status["retentionPolicy"][0]["phase"], "Applied");
+    assert_eq!(status["retentionPolicy"][1]["phase"], "FailedToApply");
+    assert!(status["retentionPolicy"][1]["error"].as_str().unwrap().contains("wrong password"), "{status}");
+    assert!(site.cluster.get("snapshots", "demo", &older).is_some());
+    site.inspect();
+}
+
+#[test]
+fn wiping_takes_what_belongs_to_the_object_and_no_more() {
+    let site = Site::new();
+    init_storage(&site, "local").unwrap();
+    for name in ["one", "one/nested", "two"] {
+        site.cluster.put(json!({
+            "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository",
+            "metadata": { "name": name.replace('/', "-"), "namespace": "demo" },
+            "spec": { "storageRef": { "name": "local" }, "path": name, "encryptionSecret": { "name": "encrypt" } },
+        }));
+        init_repository(&site, &name.replace('/', "-")).unwrap();
+    }
+    std::fs::write(site.path("local/one/readme.txt"), "mine").unwrap();
+    std::fs::write(site.path("local/readme.txt"), "mine").unwrap();
+    let (first, first_id) = taken(&site, 1, "one");
+    let (second, second_id) = taken(&site, 2, "one");
+    std::fs::create_dir_all(site.path("local/two/repository/v1/daily/dump")).unwrap();
+    std::fs::write(site.path("local/two/repository/v1/daily/dump/config"), "x").unwrap();
+
+    // Never because somebody runs the verb.
+    let error = wipe(&site, Wiped::Snapshot, &first).unwrap_err();
+    assert!(error.contains("not being deleted"), "{error}");
+    doom(&site, "snapshots", &first, "Delete");
+    let error = wipe(&site, Wiped::Snapshot, &first).unwrap_err();
+    assert!(error.contains("its deletionPolicy is not WipeOut"), "{error}");
+    assert_eq!(site.restic_snapshots("local", "one").len(), 2);
+
+    doom(&site, "snapshots", &first, "WipeOut");
+    assert_eq!(wipe(&site, Wiped::Snapshot, &first), Ok(End::Done));
+    assert!(wiped(&site, "snapshots", &first) && !wiped(&site, "snapshots", &second));
+    let left: Vec<_> = site.restic_snapshots("local", "one").iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(left, [json!(second_id)], "not {first_id}");
+    assert_eq!(files(&site, "local/one/snapshots"), [format!("{second}.yaml")]);
+    site.restic("local", "one").ok(&["check", "--read-data"]);
+    assert_eq!(wipe(&site, Wiped::Snapshot, &first), Ok(End::Done), "twice is as good as once");
+
+    doom(&site, "repositories", "one", "WipeOut");
+    assert_eq!(wipe(&site, Wiped::Repository, "one"), Ok(End::Done));
+    assert!(wiped(&site, "repositories", "one"));
+    assert_eq!(files(&site, "local/one"), ["nested", "readme.txt"]);
+    assert_eq!(files(&site, "local/one/nested"), ["repository.yaml"]);
+    let index = std::fs::read_to_string(site.path("local/metadata.yaml")).unwrap();
+    assert!(!index.contains("name: one\n") && index.contains("one-nested") && index.contains("two"), "{index}");
+
+    doom(&site, "backupstorages", "local", "WipeOut");
+    assert_eq!(wipe(&site, Wiped::BackupStorage, "local"), Ok(End::Done));
+    assert!(wiped(&site, "backupstorages", "local"));
+    assert!(!site.path("local/two/repository").exists() && !site.path("local/two/repository.yaml").exists());
+    assert!(!site.path("local/one/nested/repository.yaml").exists() && !site.path("local/metadata.yaml").exists());
+    assert_eq!(std::fs::read_to_string(site.path("local/readme.txt")).unwrap(), "mine");
+    assert_eq!(std::fs::read_to_string(site.path("local/one/readme.txt")).unwrap(), "mine");
+
+    assert_eq!(wipe(&site, Wiped::Repository, "nobody"), Ok(End::Done), "what is gone is gone");
+}
+
+#[test]
+fn an_object_is_not_wiped_from_the_place_of_another() {
+    let site = Site::new();
+    init_storage(&site, "local").unwrap();
+    site.repository("one", "local");
+    init_repository(&site, "one").unwrap();
+    taken(&site, 1, "one");
+    site.cluster.put(json!({
+        "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository", "metadata": { "name": "thief", "namespace": "demo" },
+        "spec": { "storageRef": { "name": "local" }, "path": "one" },
+    }));
+    doom(&site, "repositories", "thief", "WipeOut");
+    let error = wipe(&site, Wiped::Repository, "thief").unwrap_err();
+    assert!(error.contains("is the one of Repository demo/one"), "{error}");
+    assert!(!wiped(&site, "repositories", "thief"));
+    assert_eq!(site.restic_snapshots("local", "one").len(), 1);
+}

@@ -1,0 +1,50 @@
+//! The Snapshot that a BackupSession makes in a Repository.
+
+use std::collections::BTreeMap;
+
+use coffer_api::core::BackupSession;
+use coffer_api::meta::{self, label};
+use coffer_api::names;
+use coffer_api::storage::{Repository, Snapshot, SnapshotSpec};
+use kube::ResourceExt as _;
+use kube::api::ObjectMeta;
+use ulid::Ulid;
+
+use crate::build::owner;
+use crate::error::Error;
+
+/// The Snapshot. Its Repository owns it, so that it survives its session; its name follows from both, and only the
+/// first one created counts.
+pub(crate) fn build(session: &BackupSession, repository: &Repository) -> Result<Snapshot, Error> {
+    let repository_name = repository.name_any();
+    let session_name = session.name_any();
+    let app = repository.spec.app_ref.clone();
+    let mut labels = BTreeMap::from([(label::REPOSITORY_NAME.to_owned(), names::valid(&[&repository_name]))]);
+    if let Some(app) = &app {
+        let namespace = app.namespace.clone().or_else(|| repository.namespace()).unwrap_or_default();
+        labels.insert(label::APP_REF_KIND.to_owned(), app.kind.clone().unwrap_or_default());
+        labels.insert(label::APP_REF_NAMESPACE.to_owned(), namespace);
+        labels.insert(label::APP_REF_NAME.to_owned(), names::valid(&[&app.name]));
+    }
+    Ok(Snapshot {
+        metadata: ObjectMeta {
+            name: Some(names::snapshot(&repository_name, &session_name)),
+            namespace: repository.namespace(),
+            labels: Some(labels),
+            finalizers: Some(vec![meta::FINALIZER.to_owned()]),
+            owner_references: Some(vec![owner(repository)?]),
+            ..ObjectMeta::default()
+        },
+        spec: SnapshotSpec {
+            snapshot_id: Some(Ulid::generate().to_string()),
+            type_: Some("FullBackup".to_owned()),
+            repository: Some(repository_name),
+            session: session.spec.session.clone(),
+            backup_session: Some(session_name),
+            version: Some(names::LAYOUT_VERSION.to_owned()),
+            app_ref: app,
+            ..SnapshotSpec::default()
+        },
+        status: None,
+    })
+}

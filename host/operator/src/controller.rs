@@ -1,0 +1,140 @@
+//! What all controllers share: a queue of names, one reconcile at a time for each, and what follows from its outcome.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use kube::Resource;
+use kube::runtime::controller::{self, Action, Config};
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// Pause that joins the changes of one moment into one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// Objects of one kind that are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+
+/// A controller: a kind, and what to do with an object of it.
+pub(crate) trait Controller: Send + Sync + 'static {
+    /// The kind.
+    type Object: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static;
+    /// For logs and metrics.
+    const NAME: &'static str;
+
+    /// Brings the world closer to what the object says.
+    fn reconcile(object: Arc<Self::Object>, context: Arc<Context>) -> BoxFuture<'static, Result<Action, Error>>;
+}
+
+/// Names that wait for a controller. What comes while none runs is dropped: a controller begins with all objects.
+#[derive(Debug)]
+pub(crate) struct Queue<K: Resource<DynamicType = ()> + 'static>(Mutex<Option<mpsc::UnboundedSender<ObjectRef<K>>>>);
+
+impl<K: Resource<DynamicType = ()> + 'static> Default for Queue<K> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
+    /// Wants an object reconciled.
+    pub(crate) fn push(&self, namespace: &str, name: &str) {
+        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // Nobody listens while the controller stops.
+            let _ = sender.send(ObjectRef::new(name).within(namespace));
+        }
+    }
+
+    fn open(&self) -> mpsc::UnboundedReceiver<ObjectRef<K>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+}
+
+/// Runs a controller until `stop`, and then to the end of what it has begun.
+pub(crate) async fn run<C: Controller>(
+    context: Arc<Context>,
+    queue: &Queue<C::Object>,
+    store: Store<C::Object>,
+    stop: CancellationToken,
+) {
+    let changes = queue.open();
+    let all: Vec<_> = store.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect();
+    let failures = Arc::new(Failures::<C::Object>::default());
+    let names =
+        futures::stream::iter(all).chain(stream(changes)).take_until(stop.cancelled_owned()).map(Ok::<_, Never>);
+    let counted = Arc::clone(&failures);
+    let reconcile = move |object: Arc<C::Object>, context: Arc<Context>| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let key = ObjectRef::from_obj(object.as_ref());
+            let begin = Instant::now();
+            let outcome = C::reconcile(object, Arc::clone(&context)).await;
+            let class = outcome.as_ref().err().map(Error::class);
+            context.metrics.reconciled(C::NAME, class, begin.elapsed());
+            if outcome.is_ok() {
+                counted.forget(&key);
+            }
+            outcome
+        }
+        .boxed()
+    };
+    let policy = move |object: Arc<C::Object>, error: &Error, _: Arc<Context>| {
+        let key = ObjectRef::from_obj(object.as_ref());
+        let class = error.class();
+        let pause = class.pause(failures.count(&key));
+        if error.is_conflict() {
+            tracing::debug!(controller = C::NAME, object = %key, %error, "object changed meanwhile, again");
+        } else {
+            tracing::warn!(controller = C::NAME, object = %key, %error, class = class.name(), again_in = ?pause, "reconcile failed");
+        }
+        Action::requeue(pause)
+    };
+    let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
+    let mut done = std::pin::pin!(controller::applier(reconcile, policy, context, store, names, config));
+    while let Some(result) = done.next().await {
+        match result {
+            // Reported by the policy; an object that is gone needs nothing.
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            Err(error) => tracing::error!(controller = C::NAME, %error, "the queue of a controller failed"),
+        }
+    }
+    tracing::info!(controller = C::NAME, "controller stopped");
+}
+
+/// The queue never fails.
+#[derive(Debug, thiserror::Error)]
+enum Never {}
+
+fn stream<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    futures::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)))
+}
+
+/// How often in a row the reconcile of each object has failed.
+struct Failures<K: Resource<DynamicType = ()> + 'static>(Mutex<HashMap<ObjectRef<K>, u32>>);
+
+impl<K: Resource<DynamicType = ()> + 'static> Default for Failures<K> {
+    fn default() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + 'static> Failures<K> {
+    fn count(&self, key: &ObjectRef<K>) -> u32 {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = map.entry(key.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    fn forget(&self, key: &ObjectRef<K>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}

@@ -1,0 +1,83 @@
+//! Starting Jobs, watching them, and removing them with everything that was made for them.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::{Resource, ResourceExt as _};
+
+use crate::apply::{self, Created, Object};
+use crate::build::job::{self, Work};
+use crate::build::{Invoker, belongs};
+use crate::context::Context;
+use crate::error::Error;
+use crate::job_state::{self, JobState};
+use crate::stores;
+
+/// Creates the Job for `owner`, with its service account and its rights. A Job that is there already is left alone.
+pub(crate) async fn start<O: Object>(context: &Context, owner: &O, work: &Work) -> Result<(), Error> {
+    let objects = job::build(work, &context.options)?;
+    let stores = &context.stores;
+    if let Some(account) = objects.service_account {
+        let current = stores::get(&stores.accounts, &work.namespace, &work.name);
+        apply::ensure(&context.client, current.as_deref(), account).await?;
+    }
+    for binding in objects.role_bindings {
+        let (namespace, name) = apply::place(&binding)?;
+        let current = stores::get(&stores.bindings, &namespace, &name);
+        apply::ensure(&context.client, current.as_deref(), binding).await?;
+    }
+    match apply::create(&context.client, &objects.job).await? {
+        Created::Existing(job) if job.metadata.deletion_timestamp.is_some() => {
+            Err(Error::Waiting(format!("Job {}/{} is just being deleted", work.namespace, work.name)))
+        }
+        Created::Existing(job) if !belongs(&job, owner) => {
+            Err(Error::Foreign { kind: "Job", namespace: work.namespace.clone(), name: work.name.clone() })
+        }
+        Created::New(_) | Created::Existing(_) => Ok(()),
+    }
+}
+
+/// How the Job of `owner` is doing. Another's Job of that name counts as missing. One that `must` be there is looked for
+/// past the cache, which may be behind.
+pub(crate) async fn state<O: Resource<DynamicType = ()>>(
+    context: &Context,
+    owner: &O,
+    (namespace, name): (&str, &str),
+    must: bool,
+) -> Result<JobState, Error> {
+    let mut job = stores::get(&context.stores.jobs, namespace, name);
+    if job.is_none() && must {
+        job = apply::read::<Job>(&context.client, namespace, name).await?.map(Arc::new);
+    }
+    let job = job.filter(|job| belongs(job.as_ref(), owner));
+    let pods = context.stores.pods_of(namespace, name);
+    Ok(job_state::of(job.as_deref(), &pods, context.now()))
+}
+
+/// Deletes one Job with its pods; whether it was still there. What it was allowed to do stays until [`unbind`].
+pub(crate) async fn delete(context: &Context, namespace: &str, name: &str) -> Result<bool, Error> {
+    apply::delete::<Job>(&context.client, namespace, name, None).await
+}
+
+/// Takes away what the Jobs of an object were allowed to do, in all namespaces.
+pub(crate) async fn unbind(context: &Context, invoker: &Invoker) -> Result<(), Error> {
+    for binding in context.stores.bindings_of(invoker) {
+        let (namespace, name) = apply::place(binding.as_ref())?;
+        apply::delete::<RoleBinding>(&context.client, &namespace, &name, binding.uid().as_deref()).await?;
+    }
+    Ok(())
+}
+
+/// Removes every Job of an object, and all that was made for them; whether a Job was still there.
+pub(crate) async fn remove_all(context: &Context, invoker: &Invoker) -> Result<bool, Error> {
+    let mut any = false;
+    for job in context.stores.jobs_of(invoker) {
+        let (namespace, name) = apply::place(job.as_ref())?;
+        any |= apply::delete::<Job>(&context.client, &namespace, &name, job.uid().as_deref()).await?;
+        apply::delete::<ServiceAccount>(&context.client, &namespace, &name, None).await?;
+    }
+    unbind(context, invoker).await?;
+    Ok(any)
+}

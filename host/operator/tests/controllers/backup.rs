@@ -1,0 +1,298 @@
+//! BackupSessions: from admission to the clean-up, and every way to fail.
+
+use serde_json::json;
+
+use crate::fake::Fake;
+use crate::world::{
+    BINDINGS, CONFIGURATIONS, EVENTS, JOBS, PODS, Play, REPOSITORIES, SESSIONS, SNAPSHOTS, World, condition, facts,
+    finish, names,
+};
+
+async fn ready(world: &World, session: serde_json::Value) -> String {
+    world.base();
+    world.configuration(session);
+    world.first().await
+}
+
+fn snapshots_of(fake: &Fake, session: &str) -> Vec<serde_json::Value> {
+    fake.all(SNAPSHOTS).into_iter().filter(|one| one["spec"]["backupSession"] == session).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_succeeds() {
+    let world = World::new();
+    let _operator = world.operator();
+    let session = ready(&world, json!({})).await;
+    world.phase(SESSIONS, &session, "Succeeded").await;
+    world.settled().await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    assert!(
+        session.starts_with("sample-daily-") && object["metadata"]["labels"]["kubestash.com/invoker-name"] == "sample"
+    );
+    for type_ in [
+        "SnapshotsEnsured",
+        "BackupExecutorEnsured",
+        "RetentionPolicyExecutorEnsured",
+        "SessionHistoryCleaned",
+        "MetricsPushed",
+        "Ready",
+    ] {
+        assert_eq!(condition(&object, type_)["status"], "True", "{type_}");
+    }
+    assert_eq!(object["status"]["totalSnapshots"], 1);
+    assert_eq!(object["status"]["snapshots"][0]["phase"], "Succeeded");
+    assert_eq!(object["status"]["retentionPolicy"][0]["phase"], "Applied");
+    assert_eq!(object["status"]["retentionPolicy"][0]["ref"], json!({"name": "keep", "namespace": "demo"}));
+    assert!(object["status"]["duration"].is_string());
+
+    let [snapshot] = snapshots_of(&world.fake, &session).try_into().unwrap();
+    assert_eq!(snapshot["status"]["phase"], "Succeeded");
+    assert_eq!(snapshot["status"]["totalComponents"], 1);
+    assert_eq!(snapshot["status"]["size"], "2.000 MiB");
+    assert_eq!(snapshot["status"]["integrity"], true);
+    assert_eq!(snapshot["spec"]["version"], "v1");
+    assert_eq!(snapshot["spec"]["snapshotID"].as_str().unwrap().len(), 26);
+    assert_eq!(snapshot["metadata"]["labels"]["kubestash.com/repo-name"], "sample-repo");
+    assert_eq!(snapshot["metadata"]["labels"]["kubestash.com/app-ref-name"], "sample-mysql");
+    assert_eq!(snapshot["metadata"]["ownerReferences"][0]["kind"], "Repository");
+
+    let job = world.fake.get(JOBS, "demo", &session).unwrap();
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"], json!(["run", "backup", "--namespace", "demo", "--session", session]));
+    assert_eq!(container["name"], "logical-backup-0");
+    assert_eq!(job["metadata"]["ownerReferences"][0]["kind"], "BackupSession");
+    assert_eq!(job["metadata"]["labels"]["app.kubernetes.io/component"], "kubestash-backup");
+    assert!(world.fake.get(JOBS, "demo", &format!("retention-policy-{session}")).is_some());
+    assert!(world.fake.get(BINDINGS, "demo", &session).is_none(), "rights end with the session");
+    let reasons: Vec<_> = world
+        .fake
+        .all(EVENTS)
+        .into_iter()
+        .filter(|event| event["regarding"]["name"] == session.as_str())
+        .map(|event| event["reason"].clone())
+        .collect();
+    assert!(reasons.contains(&json!("BackupSucceeded")), "{reasons:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_fails_says_why_and_is_tried_again() {
+    for (play, why) in [
+        (Play::Fail, "BackoffLimitExceeded: it failed"),
+        (Play::Silent, "its Job ended without a result"),
+        (Play::Evict, "Evicted: The node was low on resource: memory."),
+    ] {
+        let world = World::new();
+        world.plays("backup", play);
+        let operator = world.operator();
+        let session = ready(&world, json!({"retryConfig": {"maxRetry": 1, "delay": "1h"}})).await;
+        world.phase(SESSIONS, &session, "Failed").await;
+        world.settled().await;
+        let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+        let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(why), "{message}");
+        let [snapshot] = snapshots_of(&world.fake, &session).try_into().unwrap();
+        assert_eq!(snapshot["status"]["phase"], "Failed");
+        assert!(condition(&snapshot, "BackupIncomplete")["message"].as_str().unwrap().contains(why));
+        assert_eq!(world.sessions(), std::slice::from_ref(&session), "not before the delay is over");
+        let retention = world.fake.get(JOBS, "demo", &format!("retention-policy-{session}"));
+        assert!(retention.is_some(), "failed Snapshots are subject to retention too");
+
+        // Even when another operator comes to it.
+        operator.kill();
+        world.plays("backup", Play::Succeed);
+        world.advance(3601);
+        let _operator = world.operator();
+        world.until("there is another session", |fake| fake.ever(SESSIONS).len() == 2).await;
+        world
+            .until("the first one says so", |fake| {
+                fake.get(SESSIONS, "demo", &session).is_none_or(|one| one["status"]["retried"] == true)
+            })
+            .await;
+        let again = world.fake.ever(SESSIONS).pop().unwrap().replace("demo/", "");
+        world.phase(SESSIONS, &again, "Succeeded").await;
+        assert_eq!(world.fake.get(SESSIONS, "demo", &again).unwrap()["spec"]["retryLeft"], 0);
+        world.settled().await;
+        assert_eq!(world.fake.ever(SESSIONS).len(), 2);
+        assert_eq!(world.sessions(), [again], "the history has one");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_ends_the_session_and_its_job() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let _operator = world.operator();
+    let session = ready(&world, json!({"backupTimeout": "10m"})).await;
+    world.until("it runs", |fake| !fake.all(PODS).is_empty()).await;
+    let deadline = world.fake.get(JOBS, "demo", &session).unwrap()["spec"]["activeDeadlineSeconds"].as_i64().unwrap();
+    assert!((600..=720).contains(&deadline), "{deadline}: Kubernetes ends the Job even if no operator is there");
+    world.advance(601);
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("deadline exceeded") && message.contains("10m"), "{message}");
+    assert!(world.fake.get(JOBS, "demo", &session).is_none(), "nothing runs when the session has ended");
+    assert_eq!(world.fake.ever(JOBS).iter().filter(|name| **name == format!("demo/{session}")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_never_starts_ends_the_session() {
+    let world = World::new();
+    world.plays("backup", Play::Pend);
+    let _operator = world.operator();
+    let session = ready(&world, json!({})).await;
+    world.until("it waits", |fake| !fake.all(PODS).is_empty()).await;
+    world.advance(301);
+    world
+        .until("it says so", |fake| {
+            let object = fake.get(SESSIONS, "demo", &session).unwrap();
+            let pending = condition(&object, "PodHasBeenInPendingStateForLongerThanExpected");
+            pending["message"].as_str().is_some_and(|text| text.contains("0/3 nodes"))
+        })
+        .await;
+    world.advance(1800);
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    assert!(condition(&object, "Stalled")["message"].as_str().unwrap().contains("has not started within 30 minutes"));
+    assert!(world.fake.get(JOBS, "demo", &session).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_somebody_deletes_is_not_made_again() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let _operator = world.operator();
+    let session = ready(&world, json!({})).await;
+    world.until("it runs", |fake| !fake.all(PODS).is_empty()).await;
+    world
+        .until("the session knows", |fake| {
+            condition(&fake.get(SESSIONS, "demo", &session).unwrap(), "BackupExecutorEnsured")["status"] == "True"
+        })
+        .await;
+    world.fake.delete(JOBS, "demo", &session);
+    world.phase(SESSIONS, &session, "Failed").await;
+    assert_eq!(world.fake.ever(JOBS).iter().filter(|name| **name == format!("demo/{session}")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_sessions_at_once_one_runs() {
+    let world = World::new();
+    let _operator = world.operator();
+    let first = ready(&world, json!({"sessionHistoryLimit": 9})).await;
+    world.phase(SESSIONS, &first, "Succeeded").await;
+    world.plays("backup", Play::Hang);
+    world.trigger("sample-daily-1", 0);
+    world.trigger("sample-daily-2", 0);
+    world.phase(SESSIONS, "sample-daily-2", "Skipped").await;
+    world.until("the other one runs", |fake| fake.get(JOBS, "demo", "sample-daily-1").is_some()).await;
+    assert!(world.fake.get(JOBS, "demo", "sample-daily-2").is_none());
+    let skipped = world.fake.get(SESSIONS, "demo", "sample-daily-2").unwrap();
+    assert_eq!(condition(&skipped, "BackupSkipped")["reason"], "PreRequisitesNotSatisfied");
+    facts(&world.fake, "demo", "backup", None, "sample-daily-1", None);
+    finish(&world.fake, "demo", "sample-daily-1", "Complete");
+    world.phase(SESSIONS, "sample-daily-1", "Succeeded").await;
+    world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["paused"] = json!(true));
+    world.trigger("sample-daily-3", 0);
+    world.phase(SESSIONS, "sample-daily-3", "Skipped").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_repository_has_its_own_outcome() {
+    let world = World::new();
+    world.plays("backup", Play::Partly("sample-far"));
+    let _operator = world.operator();
+    world.base();
+    world.storage("demo", "far", json!({}));
+    let repository = |name: &str, backend: &str| json!({"name": name, "backend": backend, "directory": "/sample", "encryptionSecret": {"name": "encrypt"}});
+    let mut two = crate::world::configuration(
+        "sample",
+        json!({"repositories": [repository("sample-near", "s3"), repository("sample-far", "far")]}),
+    );
+    two["spec"]["backends"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "far", "storageRef": {"name": "far"}, "retentionPolicy": {"name": "keep"}}));
+    world.fake.create(CONFIGURATIONS, two);
+    let session = world.first().await;
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    let phases: Vec<_> = object["status"]["snapshots"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {}", one["repository"], one["phase"]))
+        .collect();
+    assert_eq!(phases, [r#""sample-near" "Succeeded""#, r#""sample-far" "Failed""#]);
+    assert!(condition(&object, "Stalled")["message"].as_str().unwrap().contains("the bucket is gone"));
+    assert_eq!(
+        world.fake.ever(JOBS).iter().filter(|name| **name == format!("demo/{session}")).count(),
+        1,
+        "one pass over the database"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_not_there_does_not_hold_up_the_others_for_ever() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.base();
+    world.plays("initialize-repository", Play::Fail);
+    world.configuration(json!({}));
+    let session = world.first().await;
+    world.settled().await;
+    assert!(world.fake.get(JOBS, "demo", &session).is_none());
+    world.advance(301);
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    let ensured = condition(&object, "SnapshotsEnsured");
+    assert!(ensured["message"].as_str().unwrap().contains("Repository sample-repo is not ready"), "{ensured}");
+    assert_eq!(ensured["status"], "False");
+    assert!(world.fake.all(SNAPSHOTS).is_empty() && world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_that_fails_fails_the_session() {
+    let world = World::new();
+    world.plays("retention", Play::Fail);
+    let _operator = world.operator();
+    let session = ready(&world, json!({})).await;
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    assert_eq!(object["status"]["retentionPolicy"][0]["phase"], "FailedToApply");
+    assert_eq!(object["status"]["retentionPolicy"][0]["error"], "BackoffLimitExceeded: it failed");
+    assert_eq!(object["status"]["snapshots"][0]["phase"], "Succeeded", "what was backed up is good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_addon_that_goes_away_fails_the_next_session() {
+    let world = World::new();
+    let _operator = world.operator();
+    let first = ready(&world, json!({})).await;
+    world.phase(SESSIONS, &first, "Succeeded").await;
+    world.fake.delete(crate::world::ADDONS, "", "mysql-addon");
+    world.phase(CONFIGURATIONS, "sample", "NotReady").await;
+    world.trigger("sample-daily-7", 0);
+    world.phase(SESSIONS, "sample-daily-7", "Skipped").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_keeps_as_many_sessions_as_it_should() {
+    let world = World::new();
+    let _operator = world.operator();
+    let first = ready(&world, json!({"sessionHistoryLimit": 2})).await;
+    world.phase(SESSIONS, &first, "Succeeded").await;
+    for number in 1..4 {
+        world.advance(1);
+        let name = format!("sample-daily-{number}");
+        world.trigger(&name, 0);
+        world.phase(SESSIONS, &name, "Succeeded").await;
+    }
+    world.until("two are left", |fake| names(&fake.all(SESSIONS)) == ["sample-daily-2", "sample-daily-3"]).await;
+    world.settled().await;
+    let jobs: Vec<_> = names(&world.fake.all(JOBS)).into_iter().filter(|name| name.contains("daily")).collect();
+    assert_eq!(
+        jobs,
+        ["retention-policy-sample-daily-2", "retention-policy-sample-daily-3", "sample-daily-2", "sample-daily-3"]
+    );
+    assert_eq!(world.fake.all(SNAPSHOTS).len(), 4, "Snapshots survive their sessions");
+}

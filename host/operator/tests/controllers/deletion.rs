@@ -1,0 +1,179 @@
+//! Deletion does what the policies say, to the cluster and to the backend, and no more.
+
+use serde_json::{Value, json};
+
+use crate::world::{
+    BINDINGS, CONFIGURATIONS, CRON_JOBS, JOBS, PODS, Play, REPOSITORIES, SESSIONS, SNAPSHOTS, STORAGES, World,
+    condition, names,
+};
+
+async fn backed_up(world: &World, session: Value) -> String {
+    world.base();
+    world.configuration(session);
+    let session = world.first().await;
+    world.phase(SESSIONS, &session, "Succeeded").await;
+    world.settled().await;
+    session
+}
+
+fn repository(policy: Option<&str>) -> Value {
+    let mut one = json!({"name": "sample-repo", "backend": "s3", "directory": "/sample", "encryptionSecret": {"name": "encrypt"}});
+    if let Some(policy) = policy {
+        one["deletionPolicy"] = json!(policy);
+    }
+    json!({"repositories": [one]})
+}
+
+/// The Jobs that ever wiped something out, by what they were told.
+fn wiped(world: &World) -> Vec<String> {
+    world.fake.ever(JOBS).into_iter().filter(|name| name.contains("cleanup")).collect()
+}
+
+async fn gone(world: &World, resource: &str, name: &str) {
+    world.until(&format!("{resource} {name} is gone"), |fake| fake.get(resource, "demo", name).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_goes_with_its_sessions_and_each_policy_is_kept() {
+    for (policy, stays, wipes) in [
+        (None, true, false),
+        (Some("Retain"), true, false),
+        (Some("Delete"), false, false),
+        (Some("WipeOut"), false, true),
+    ] {
+        let world = World::new();
+        let _operator = world.operator();
+        backed_up(&world, repository(policy)).await;
+        world.fake.delete(CONFIGURATIONS, "demo", "sample");
+        gone(&world, CONFIGURATIONS, "sample").await;
+        world.settled().await;
+        assert!(world.fake.all(SESSIONS).is_empty() && world.fake.all(CRON_JOBS).is_empty(), "{policy:?}");
+        assert_eq!(world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some(), stays, "{policy:?}");
+        assert_eq!(world.fake.all(SNAPSHOTS).len(), usize::from(stays), "{policy:?}");
+        assert_eq!(!wiped(&world).is_empty(), wipes, "{policy:?}");
+        if wipes {
+            assert_eq!(wiped(&world), ["demo/cleanup-repository-sample-repo"]);
+            assert!(
+                names(&world.fake.all(JOBS)).iter().all(|name| !name.contains("cleanup")),
+                "nothing is left behind"
+            );
+            assert!(names(&world.fake.all(BINDINGS)).iter().all(|name| !name.contains("cleanup")));
+        }
+        assert!(world.fake.get(STORAGES, "demo", "s3").is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_another_configuration_uses_stays() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world, repository(Some("WipeOut"))).await;
+    let mut other = crate::world::configuration("other", repository(Some("WipeOut")));
+    other["spec"]["paused"] = json!(true);
+    world.fake.create(CONFIGURATIONS, other);
+    world.phase(CONFIGURATIONS, "other", "Ready").await;
+    world.fake.delete(CONFIGURATIONS, "demo", "sample");
+    gone(&world, CONFIGURATIONS, "sample").await;
+    world.settled().await;
+    assert!(world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some() && wiped(&world).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_goes_with_the_objects_in_it_and_its_policy_decides_for_the_data() {
+    for (policy, wipes) in [("Delete", false), ("WipeOut", true)] {
+        let world = World::new();
+        let _operator = world.operator();
+        // What the repository would do by itself does not count.
+        backed_up(&world, repository(Some("WipeOut"))).await;
+        world.fake.edit(STORAGES, "demo", "s3", |one| one["spec"]["deletionPolicy"] = json!(policy));
+        world.fake.delete(STORAGES, "demo", "s3");
+        gone(&world, STORAGES, "s3").await;
+        world.settled().await;
+        assert!(world.fake.all(REPOSITORIES).is_empty() && world.fake.all(SNAPSHOTS).is_empty(), "{policy}");
+        let expected: &[&str] = if wipes { &["demo/cleanup-s3"] } else { &[] };
+        assert_eq!(wiped(&world), expected, "{policy}");
+        let configuration = world.fake.get(CONFIGURATIONS, "demo", "sample").unwrap();
+        assert_eq!(configuration["status"]["phase"], "NotReady");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_wipes_out_by_its_own_policy() {
+    for (policy, wipes) in [("Delete", false), ("WipeOut", true)] {
+        let world = World::new();
+        let _operator = world.operator();
+        backed_up(&world, repository(Some(policy))).await;
+        world.fake.delete(CONFIGURATIONS, "demo", "sample");
+        gone(&world, CONFIGURATIONS, "sample").await;
+        gone(&world, REPOSITORIES, "sample-repo").await;
+        world.settled().await;
+        let expected: &[&str] = if wipes { &["demo/cleanup-repository-sample-repo"] } else { &[] };
+        assert_eq!(wiped(&world), expected, "{policy}");
+        assert!(world.fake.all(SNAPSHOTS).is_empty(), "{policy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_wipes_out_by_its_own_policy() {
+    for (policy, wipes) in [("Delete", false), ("WipeOut", true)] {
+        let world = World::new();
+        let _operator = world.operator();
+        let session = backed_up(&world, json!({})).await;
+        let name = format!("sample-repo-{session}");
+        world.fake.edit(SNAPSHOTS, "demo", &name, |one| one["spec"]["deletionPolicy"] = json!(policy));
+        world.fake.delete(SNAPSHOTS, "demo", &name);
+        gone(&world, SNAPSHOTS, &name).await;
+        world.settled().await;
+        assert_eq!(wiped(&world).len(), usize::from(wipes), "{policy}");
+        assert!(world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_wiped_out_stays_and_says_so_until_the_policy_lets_it_go() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world, repository(Some("WipeOut"))).await;
+    world.plays("cleanup", Play::Fail);
+    world.fake.delete(CONFIGURATIONS, "demo", "sample");
+    gone(&world, CONFIGURATIONS, "sample").await;
+    world
+        .until("it says so", |fake| {
+            fake.all(crate::world::EVENTS)
+                .iter()
+                .any(|event| event["reason"] == "CleanupFailed" && event["regarding"]["name"] == "sample-repo")
+        })
+        .await;
+    assert!(world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some());
+    world.fake.edit(REPOSITORIES, "demo", "sample-repo", |one| one["spec"]["deletionPolicy"] = json!("Delete"));
+    gone(&world, REPOSITORIES, "sample-repo").await;
+    world
+        .until("nothing is left behind", |fake| names(&fake.all(JOBS)).iter().all(|name| !name.contains("cleanup")))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_deleted_takes_its_job_with_it() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let _operator = world.operator();
+    world.base();
+    world.configuration(json!({}));
+    let session = world.first().await;
+    world.until("it runs", |fake| !fake.all(PODS).is_empty()).await;
+    let snapshot = format!("sample-repo-{session}");
+    world
+        .fake
+        .edit(SNAPSHOTS, "demo", &snapshot, |one| one["status"]["components"] = json!({"dump": {"phase": "Running"}}));
+    world.fake.delete(SESSIONS, "demo", &session);
+    gone(&world, SESSIONS, &session).await;
+    world.settled().await;
+    assert!(world.fake.get(JOBS, "demo", &session).is_none() && world.fake.all(PODS).is_empty());
+    let snapshot = world.fake.get(SNAPSHOTS, "demo", &snapshot).unwrap();
+    assert_eq!(snapshot["status"]["phase"], "Failed");
+    assert_eq!(snapshot["status"]["components"]["dump"]["phase"], "Failed");
+    assert_eq!(
+        condition(&snapshot, "BackupIncomplete")["message"],
+        "its BackupSession was deleted before it had ended"
+    );
+}

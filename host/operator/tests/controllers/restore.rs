@@ -1,0 +1,140 @@
+//! RestoreSessions.
+
+use serde_json::{Value, json};
+
+use crate::world::{
+    APPS, CONFIGURATIONS, JOBS, PODS, Play, RESTORES, SESSIONS, World, condition, facts, finish, overlay,
+};
+
+fn restore(name: &str, changes: Value) -> Value {
+    let mut spec = json!({
+        "target": {"apiGroup": "kubedb.com", "kind": "MySQL", "name": "sample-mysql"},
+        "dataSource": {"repository": "sample-repo", "snapshot": "latest", "encryptionSecret": {"name": "encrypt"}},
+        "addon": {"name": "mysql-addon", "tasks": [{"name": "logical-backup-restore"}]},
+    });
+    overlay(&mut spec, changes);
+    json!({"metadata": {"name": name, "namespace": "demo"}, "spec": spec})
+}
+
+async fn backed_up(world: &World) -> String {
+    world.base();
+    world.configuration(json!({}));
+    let session = world.first().await;
+    world.phase(SESSIONS, &session, "Succeeded").await;
+    session
+}
+
+fn paused(world: &World) -> bool {
+    world.fake.get(CONFIGURATIONS, "demo", "sample").unwrap()["spec"]["paused"] == true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_pauses_the_backups_of_its_target_while_it_runs() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    world.fake.create(RESTORES, restore("r", json!({"restoreTimeout": "1h"})));
+    world.until("it runs", |fake| fake.get(JOBS, "demo", "r").is_some()).await;
+    world.until("backups are paused", |_| paused(&world)).await;
+    let object = world.fake.get(RESTORES, "demo", "r").unwrap();
+    assert_eq!(object["status"]["pausedBackups"][0]["name"], "sample");
+    facts(&world.fake, "demo", "restore", None, "r", None);
+    finish(&world.fake, "demo", "r", "Complete");
+    world.phase(RESTORES, "r", "Succeeded").await;
+    assert!(!paused(&world));
+    let object = world.fake.get(RESTORES, "demo", "r").unwrap();
+    for type_ in ["ValidationPassed", "RestoreExecutorEnsured", "MetricsPushed", "Ready"] {
+        assert_eq!(condition(&object, type_)["status"], "True", "{type_}");
+    }
+    assert_eq!(object["status"]["totalComponents"], 1);
+    assert_eq!(object["status"]["targetFound"], true);
+    assert!(object["status"]["duration"].is_string());
+    let job = world.fake.get(JOBS, "demo", "r").unwrap();
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"], json!(["run", "restore", "--namespace", "demo", "--session", "r"]));
+    assert_eq!(container["name"], "logical-backup-restore-0");
+    world.settled().await;
+    assert_eq!(world.fake.ever(JOBS).iter().filter(|name| *name == "demo/r").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_its_target_and_its_source() {
+    let world = World::new();
+    let _operator = world.operator();
+    let session = backed_up(&world).await;
+    let by_name = format!("sample-repo-{session}");
+    let changes = json!({"target": {"apiGroup": "kubedb.com", "kind": "MySQL", "name": "new"}, "dataSource": {"snapshot": by_name}});
+    world.fake.create(RESTORES, restore("r", changes));
+    world
+        .until("it says what is missing", |fake| {
+            let object = fake.get(RESTORES, "demo", "r").unwrap();
+            condition(&object, "Ready")["message"].as_str().is_some_and(|text| text.contains("AppBinding demo/new"))
+        })
+        .await;
+    assert_eq!(world.fake.get(RESTORES, "demo", "r").unwrap()["status"]["phase"], "Pending");
+    world.fake.create(APPS, json!({"metadata": {"name": "new", "namespace": "demo"}, "spec": {"clientConfig": {}}}));
+    world.phase(RESTORES, "r", "Succeeded").await;
+    let object = world.fake.get(RESTORES, "demo", "r").unwrap();
+    let dependencies = object["status"]["dependencies"].as_array().unwrap();
+    assert!(dependencies.iter().any(|one| one["kind"] == "Snapshot" && one["found"] == true), "{dependencies:?}");
+    assert!(object["status"].get("pausedBackups").is_none(), "the backups of another target go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_fails_says_why_and_lets_backups_go_on() {
+    for (play, why) in [
+        (Play::Fail, "BackoffLimitExceeded: it failed"),
+        (Play::Silent, "ended without a result"),
+        (Play::Evict, "Evicted"),
+    ] {
+        let world = World::new();
+        let _operator = world.operator();
+        backed_up(&world).await;
+        world.plays("restore", play);
+        world.fake.create(RESTORES, restore("r", json!({})));
+        world.phase(RESTORES, "r", "Failed").await;
+        let object = world.fake.get(RESTORES, "demo", "r").unwrap();
+        assert!(condition(&object, "RestoreIncomplete")["message"].as_str().unwrap().contains(why), "{object}");
+        assert!(!paused(&world));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_ends_a_restore() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    world.fake.create(RESTORES, restore("r", json!({"restoreTimeout": "30m"})));
+    world.until("it runs", |fake| fake.all(PODS).iter().any(|pod| pod["metadata"]["name"] == "r-x")).await;
+    world.advance(1801);
+    world.phase(RESTORES, "r", "Failed").await;
+    assert!(world.fake.get(JOBS, "demo", "r").is_none());
+    assert!(!paused(&world));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_invalid_until_it_is_corrected() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.fake.create(RESTORES, restore("r", json!({"dataSource": {"repository": "sample-repo"}})));
+    world.phase(RESTORES, "r", "Invalid").await;
+    world.fake.edit(RESTORES, "demo", "r", |one| one["spec"]["dataSource"]["snapshot"] = json!("latest"));
+    world.phase(RESTORES, "r", "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_deleted_takes_its_job_with_it() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    world.fake.create(RESTORES, restore("r", json!({})));
+    world.until("backups are paused", |_| paused(&world)).await;
+    world.until("it runs", |fake| fake.get(JOBS, "demo", "r").is_some()).await;
+    world.fake.delete(RESTORES, "demo", "r");
+    world.until("it is gone", |fake| fake.get(RESTORES, "demo", "r").is_none()).await;
+    assert!(world.fake.get(JOBS, "demo", "r").is_none() && !paused(&world));
+}
