@@ -119,7 +119,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it runs in a pod, where nobody but the log is listening.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Run(_))
+        matches!(self, Self::Run(_) | Self::Operator(_))
     }
 }
 

@@ -360,7 +360,11 @@ impl Run<'_> {
         let (namespace, name) = (part.snapshot.namespace().unwrap_or_default(), part.snapshot.name_any());
         if let Some(component) = &component {
             let fields = status::component(&self.component, component);
-            self.objects.edit_status::<Snapshot>(&namespace, &name, |_| Some(fields.clone()))?;
+            // What is final stays: the operator may have given this run up, or another pod of the Job have finished it.
+            self.objects.edit_status::<Snapshot>(&namespace, &name, |now| {
+                let there = now.status.as_ref().and_then(|status| status.components.get(&self.component));
+                (!facts::is_final(there.and_then(|component| component.phase))).then(|| fields.clone())
+            })?;
         }
         Conclusion { job: self.job, component: &self.component, cancel: &self.cancel }.draw(&namespace, &name)
     }

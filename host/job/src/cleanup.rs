@@ -113,28 +113,55 @@ fn wipe_storage(job: &Job, namespace: &str, name: &str) -> Result<(), JobError> 
     remove(&storage, "metadata.yaml", false)
 }
 
-/// Removes one repository, its own file last: as long as that is there, the rest may be.
+/// Removes one repository, its own file last: as long as that is there, the rest may be. Where it is not, nothing there is proven to be the
+/// Repository's, and nothing goes.
 fn wipe_entry(storage: &Storage, entry: &RepositoryInfo) -> Result<(), JobError> {
-    let directory = entry.path.as_deref().unwrap_or_default();
-    if let Some(stored) = storage.read_repository(directory)? {
-        let name = |namespace: Option<&str>, name: Option<&str>| {
-            format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
-        };
-        let theirs = name(stored.metadata.namespace.as_deref(), stored.metadata.name.as_deref());
-        let ours = name(entry.namespace.as_deref(), entry.name.as_deref());
-        if theirs != ours {
-            return Err(JobError::refused(
-                format!("the data of Repository {ours} is not removed"),
-                format!("the directory {directory} of {} is the one of Repository {theirs}", storage.location()),
-                "delete that one, or remove the data by hand",
-            ));
-        }
+    let name = |namespace: Option<&str>, name: Option<&str>| {
+        format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
+    };
+    let ours = name(entry.namespace.as_deref(), entry.name.as_deref());
+    let refused =
+        |why: String, fix: &str| JobError::refused(format!("the data of Repository {ours} is not removed"), why, fix);
+    let Some(directory) = entry.path.as_deref() else {
+        return Err(refused(
+            format!("metadata.yaml of {} does not say in which directory it is", storage.location()),
+            "add the path there, or remove the data by hand",
+        ));
+    };
+    let Some(stored) = storage.read_repository(directory)? else {
+        return files::unlist_in_index(storage, entry);
+    };
+    let theirs = name(stored.metadata.namespace.as_deref(), stored.metadata.name.as_deref());
+    if theirs != ours {
+        return Err(refused(
+            format!("the directory {directory} of {} is the one of Repository {theirs}", storage.location()),
+            "delete that one, or remove the data by hand",
+        ));
+    }
+    let index = storage.read_index()?.map(|index| index.repositories).unwrap_or_default();
+    if let Some(inner) = inside(entry, &index) {
+        return Err(refused(
+            format!(
+                "Repository {} lies inside of its directory {directory}",
+                name(inner.namespace.as_deref(), inner.name.as_deref())
+            ),
+            "delete that one first, or remove the data by hand",
+        ));
     }
     for folder in FOLDERS {
         remove(storage, &format!("{}/", join_path(&[directory, folder])), true)?;
     }
     files::unlist_in_index(storage, entry)?;
     remove(storage, &join_path(&[directory, "repository.yaml"]), false)
+}
+
+/// Another repository whose directory would go with the folders of this one.
+fn inside<'a>(entry: &RepositoryInfo, all: &'a [RepositoryInfo]) -> Option<&'a RepositoryInfo> {
+    let path = |entry: &RepositoryInfo| format!("{}/", join_path(&[entry.path.as_deref().unwrap_or_default()]));
+    let folders = FOLDERS.map(|folder| format!("{}/", join_path(&[entry.path.as_deref().unwrap_or_default(), folder])));
+    all.iter()
+        .filter(|other| !files::same_directory(other, entry))
+        .find(|other| folders.iter().any(|folder| path(other).starts_with(folder)))
 }
 
 fn remove(storage: &Storage, path: &str, recursive: bool) -> Result<(), JobError> {
@@ -149,6 +176,22 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+
+    #[test]
+    fn repositories_inside_of_one_are_seen() {
+        let at = |path: &str| RepositoryInfo { path: Some(path.to_owned()), ..RepositoryInfo::default() };
+        for (outer, other, seen) in [
+            ("/demo", "/demo/snapshots", true),
+            ("demo/", "demo/repository/deep", true),
+            ("/", "/repository", true),
+            ("/demo", "/demo", false),
+            ("/demo", "/demo2/repository", false),
+            ("/demo", "/demo/inner", false),
+            ("/demo/repository", "/demo", false),
+        ] {
+            assert_eq!(inside(&at(outer), &[at(other)]).is_some(), seen, "{other} in {outer}");
+        }
+    }
 
     #[test]
     fn data_goes_by_policy_only() {

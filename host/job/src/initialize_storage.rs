@@ -3,7 +3,7 @@
 use coffer_api::ResourceExt as _;
 use coffer_api::condition::{BACKEND_INITIALIZED, BACKEND_SECRET_FOUND, Change};
 use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use coffer_api::shared::ObjectReference;
+use coffer_api::shared::{DeletionPolicy, ObjectReference};
 use coffer_api::storage::{BackupStorage, Repository, RepositoryInfo, Snapshot};
 use coffer_api::{Resource as _, meta};
 use coffer_resolve::{ErrorKind, Reader as _};
@@ -132,6 +132,8 @@ impl Sync<'_> {
         object.metadata = files::portable(&stored.metadata);
         object.metadata.namespace = Some(namespace.clone());
         object.metadata.creation_timestamp = None;
+        // Who brings data back has not decided that it may go: that is said again by a BackupConfiguration, or by hand.
+        object.spec.deletion_policy = DeletionPolicy::Delete;
         // The storage may have another name than where the file was written.
         object.spec.storage_ref =
             Some(ObjectReference { namespace: Some(self.namespace.to_owned()), name: self.name.to_owned() });
@@ -149,6 +151,7 @@ impl Sync<'_> {
         let objects = self.job.objects();
         let (namespace, name) = (repository.namespace().unwrap_or_default(), stored.name_any());
         let mut object = Snapshot::new(&name, stored.spec);
+        object.spec.deletion_policy = DeletionPolicy::Delete;
         object.metadata = files::portable(&stored.metadata);
         object.metadata.namespace = Some(namespace.clone());
         object.metadata.creation_timestamp = None;

@@ -6,7 +6,7 @@ use coffer_api::core::{
     Session,
 };
 use coffer_api::retention::stale;
-use coffer_api::shared::ObjectReference;
+use coffer_api::shared::{ObjectReference, SnapshotPhase};
 use coffer_api::storage::{Repository, RetentionPolicy, Snapshot};
 use jiff::Timestamp;
 use serde_json::json;
@@ -87,6 +87,18 @@ fn policy_of(configuration: &BackupConfiguration, repository: &RepositoryReferen
     Some(policy)
 }
 
+/// Whether the newest backup that was taken is known to be damaged. What an older one is worth is not known then.
+fn damaged(snapshots: &[Snapshot]) -> bool {
+    let taken = |snapshot: &&Snapshot| {
+        snapshot.status.as_ref().is_some_and(|status| status.phase == Some(SnapshotPhase::Succeeded))
+    };
+    let time = |snapshot: &&Snapshot| {
+        snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0)
+    };
+    let newest = snapshots.iter().filter(taken).max_by_key(time);
+    newest.and_then(|snapshot| snapshot.status.as_ref()).is_some_and(|status| status.integrity == Some(false))
+}
+
 fn apply(
     job: &Job,
     namespace: &str,
@@ -100,6 +112,13 @@ fn apply(
     let mut all = snapshots(job, namespace, repository)?;
     // Other sessions of the repository apply their own policy.
     all.retain(|snapshot| snapshot.spec.session == session.name);
+    if damaged(&all) {
+        return Err(JobError::refused(
+            format!("nothing is removed from Repository {namespace}/{repository}"),
+            "the last check found its newest backup damaged",
+            "look with coffer check --read-data; older backups may be the only good ones",
+        ));
+    }
     let stale = stale(&policy.spec, &all, Timestamp::now()).map_err(|error| {
         JobError::refused(
             format!("RetentionPolicy {owner}/{} is not applied", policy.name_any()),

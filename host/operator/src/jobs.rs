@@ -52,7 +52,7 @@ pub(crate) async fn state<O: Resource<DynamicType = ()>>(
         job = apply::read::<Job>(&context.client, namespace, name).await?.map(Arc::new);
     }
     let job = job.filter(|job| belongs(job.as_ref(), owner));
-    let pods = context.stores.pods_of(namespace, name);
+    let pods = job.as_deref().map(|job| context.stores.pods_of(job)).unwrap_or_default();
     Ok(job_state::of(job.as_deref(), &pods, context.now()))
 }
 

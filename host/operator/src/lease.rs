@@ -76,12 +76,13 @@ impl Candidate {
         Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity: identity.to_owned(), timing }
     }
 
-    /// Returns when the lease is ours.
-    pub(crate) async fn acquire(&self) {
+    /// Returns when the lease is ours, with the moment from which it counts.
+    pub(crate) async fn acquire(&self) -> Instant {
         let mut observed = Observed { version: None, since: Instant::now() };
         loop {
+            let begun = Instant::now();
             match timeout(self.timing.give_up, self.attempt(&mut observed)).await {
-                Ok(Ok(Attempt::Ours)) => return,
+                Ok(Ok(Attempt::Ours)) => return begun,
                 Ok(Ok(Attempt::Theirs | Attempt::Raced)) => {}
                 Err(_) => tracing::warn!(lease = self.name, "the API server does not answer, trying again"),
                 Ok(Err(error)) => {
@@ -92,15 +93,16 @@ impl Candidate {
         }
     }
 
-    /// Renews the lease for ever; returns when it is lost, or could not be renewed in time.
-    pub(crate) async fn hold(&self) {
+    /// Renews the lease, last written at `renewed`, for ever; returns when it is lost, or could not be renewed in time.
+    pub(crate) async fn hold(&self, mut renewed: Instant) {
         let mut observed = Observed { version: None, since: Instant::now() };
-        let mut renewed = Instant::now();
         loop {
             sleep(self.timing.pause).await;
             let Some(left) = self.timing.give_up.checked_sub(renewed.elapsed()) else { return };
+            // Others count from when it was written, which is before the answer comes.
+            let begun = Instant::now();
             match timeout(left, self.attempt(&mut observed)).await {
-                Ok(Ok(Attempt::Ours)) => renewed = Instant::now(),
+                Ok(Ok(Attempt::Ours)) => renewed = begun,
                 Ok(Ok(Attempt::Raced)) => {}
                 Ok(Ok(Attempt::Theirs)) | Err(_) => return,
                 Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "cannot renew the lease, trying again"),

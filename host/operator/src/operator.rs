@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backup_configuration::BackupConfigurations;
@@ -105,10 +106,11 @@ async fn lead(
     let options = &context.options;
     let candidate =
         options.lease.map(|timing| Candidate::new(client, &options.namespace, LEASE, &options.identity, timing));
+    let mut since = Instant::now();
     if let Some(candidate) = &candidate {
         tracing::info!(identity = options.identity, "waiting for the lease");
         tokio::select! {
-            () = candidate.acquire() => {}
+            begun = candidate.acquire() => since = begun,
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -116,7 +118,7 @@ async fn lead(
     context.metrics.lead(true);
     let lost = async {
         match &candidate {
-            Some(candidate) => candidate.hold().await,
+            Some(candidate) => candidate.hold(since).await,
             None => std::future::pending().await,
         }
     };

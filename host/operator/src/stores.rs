@@ -128,13 +128,10 @@ impl Stores {
         })
     }
 
-    /// The pods of a Job.
-    pub(crate) fn pods_of(&self, namespace: &str, job: &str) -> Vec<Arc<Pod>> {
-        self.pods.state_filter(|pod| {
-            let owners = pod.metadata.owner_references.iter().flatten();
-            pod.meta().namespace.as_deref() == Some(namespace)
-                && owners.into_iter().any(|owner| owner.kind == "Job" && owner.name == job)
-        })
+    /// The pods of a Job, and not those of an earlier Job of the same name that are still ending.
+    pub(crate) fn pods_of(&self, job: &Job) -> Vec<Arc<Pod>> {
+        let Some(uid) = job.metadata.uid.as_deref() else { return Vec::new() };
+        self.pods.state_filter(|pod| pod.owner_references().iter().any(|owner| owner.kind == "Job" && owner.uid == uid))
     }
 
     /// The role bindings that were made for an object's Jobs.

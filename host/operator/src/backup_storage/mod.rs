@@ -69,7 +69,8 @@ async fn initialize(
     status: &mut BackupStorageStatus,
     context: &Context,
 ) -> Result<(status::Step, Option<Duration>), Error> {
-    let work = initializer(storage)?;
+    // It may have to bring back the Snapshots of a large backend.
+    let work = Work { deadline: Some(context.options.limits.prepare * 6), ..initializer(storage)? };
     let job =
         stores::get(&context.stores.jobs, &work.namespace, &work.name).filter(|job| belongs(job.as_ref(), storage));
     let is_done = condition::is_true(&status.conditions, BACKEND_INITIALIZED);

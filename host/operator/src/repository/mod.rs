@@ -52,10 +52,10 @@ async fn reconcile(repository: &Repository, context: &Context) -> Result<Action,
     if repository.metadata.deletion_timestamp.is_some() {
         return delete(repository, context).await;
     }
-    if repository.spec.paused == Some(true) {
+    if apply::add_finalizer(&context.client, repository).await? {
         return Ok(Action::await_change());
     }
-    if apply::add_finalizer(&context.client, repository).await? {
+    if repository.spec.paused == Some(true) {
         return Ok(Action::await_change());
     }
     let mut status = repository.status.clone().unwrap_or_default();
@@ -90,7 +90,8 @@ async fn initialize(
         (None, Some(storage)) => storage,
         (problem, _) => return Ok((Step::Waiting(problem.unwrap_or_default()), None)),
     };
-    let work = work(repository, &storage, "initialize-repository")?;
+    let work =
+        Work { deadline: Some(context.options.limits.prepare), ..work(repository, &storage, "initialize-repository")? };
     let since = condition::find(&status.conditions, REPOSITORY_INITIALIZED).map(|one| one.last_transition_time.0);
     Ok(match prepare::drive(context, repository, &work, since).await? {
         Progress::Working(what) => (Step::Working(what), Some(context.options.limits.resync)),
