@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coffer_addon_sdk::backend::{Run, Source, Stream};
@@ -33,8 +32,8 @@ type Outcome = Result<Vec<u8>, ErrorKind>;
 pub fn protocol(input: &[u8]) {
     let Some((script, answers)) = Script::parse(input) else { return };
     let play = |pieces| {
-        let answers = Arc::new(Mutex::new(Answers { bytes: answers.to_vec(), position: 0, pieces }));
-        script.play(move || Ok(Box::new(Replay(Arc::clone(&answers))) as Boxed))
+        let bytes = answers.to_vec();
+        script.play(move || Ok(Box::new(Replay { bytes: bytes.clone(), position: 0, pieces }) as Boxed))
     };
     let whole = play(Pieces::Whole);
     let torn = play(if script.seed == 0 { Pieces::Bytes } else { Pieces::Seeded(u64::from(script.seed)) });
@@ -197,23 +196,18 @@ fn snapshot() -> (Vec<Entry>, Vec<Fact>) {
     (STREAMS.iter().map(entry).collect(), plan.iter().map(|(name, value)| Fact::new(*name, value)).collect())
 }
 
-/// Everything that comes from the server, over all connections.
-#[derive(Debug)]
-struct Answers {
+/// A connection to the answers, from their beginning: how far another has read ahead must make no difference. It takes anything.
+struct Replay {
     bytes: Vec<u8>,
     position: usize,
     pieces: Pieces,
 }
 
-/// A connection to the answers. It takes anything.
-struct Replay(Arc<Mutex<Answers>>);
-
 impl Source for Replay {
     fn read(&mut self, max: usize, into: &mut Vec<u8>) -> Result<usize> {
-        let mut answers = self.0.lock().unwrap();
-        let count = answers.pieces.next().min(max).min(answers.bytes.len() - answers.position);
-        into.extend_from_slice(&answers.bytes[answers.position..answers.position + count]);
-        answers.position += count;
+        let count = self.pieces.next().min(max).min(self.bytes.len() - self.position);
+        into.extend_from_slice(&self.bytes[self.position..self.position + count]);
+        self.position += count;
         Ok(count)
     }
 }
