@@ -23,7 +23,7 @@ pub(crate) type Problem = &'static str;
 impl ConnectionUrl {
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         match text.split_once("://") {
-            Some((scheme, rest)) if is_scheme(scheme) => Self::parse_url(scheme, rest),
+            Some((scheme, rest)) if is_scheme(scheme) && !is_user(scheme, rest) => Self::parse_url(scheme, rest),
             _ => Self::parse_dsn(text),
         }
     }
@@ -114,6 +114,12 @@ fn is_scheme(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '+' || c == '-' || c == '.')
 }
 
+/// Whether what looks like a scheme is the user of a DSN whose password begins with two slashes: `root://secret@tcp(host)/`.
+fn is_user(scheme: &str, rest: &str) -> bool {
+    let known = ["mysql", "mariadb", "tcp"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    !known && ["@tcp(", "@tcp4(", "@tcp6("].iter().any(|network| rest.contains(network))
+}
+
 fn split_user(authority: &str) -> (Option<&str>, &str) {
     authority.rsplit_once('@').map_or((None, authority), |(user, address)| (Some(user), address))
 }
@@ -191,6 +197,8 @@ mod tests {
                 "root:p@ss/w:?rd@tcp(db:3307)/app?tls=true&x=a%20b",
                 r#"tcp Some("root") Some("p@ss/w:?rd") db Some(3307) "app" [("tls", "true"), ("x", "a b")]"#,
             ),
+            ("root://secret@tcp(db)/", r#"tcp Some("root") Some("//secret") db None "" []"#),
+            ("mysql://root:secret@tcp(db)/", r#"mysql Some("root") Some("secret") db None "" []"#),
             ("tcp([::1]:3306)/", r#"tcp None None ::1 Some(3306) "" []"#),
             (
                 "mysql://host.example:12345/defaultdb?ssl-mode=REQUIRED",
