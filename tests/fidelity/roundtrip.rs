@@ -2,7 +2,7 @@
 
 use coffer_test_support::mysql::Flavor;
 
-use crate::compare::{Portrait, assert_same_but};
+use crate::compare::{Portrait, assert_same, assert_same_but};
 use crate::site::Site;
 use crate::zoo::{target, zoo};
 
@@ -79,4 +79,26 @@ fn mariadb_parallel() {
 #[test]
 fn mariadb_single() {
     round_trip(Flavor::MariaDb, "single");
+}
+
+/// A database whose name needs an escape, and what comes last was made where a backslash is none: the restore's own questions are
+/// asked under its own settings.
+#[test]
+fn a_backslash_in_a_name_after_a_program_that_knows_no_escapes() {
+    const SQL: &str = r"CREATE DATABASE `back\slash` COLLATE utf8mb4_general_ci; USE `back\slash`; CREATE TABLE `t\able` (a INT); INSERT INTO `t\able` VALUES (1);
+        SET sql_mode = 'NO_BACKSLASH_ESCAPES'; CREATE PROCEDURE p() SELECT 1; CREATE EVENT e ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DISABLE DO SET @x = 1;
+        ALTER DATABASE `back\slash` COLLATE utf8mb4_bin;";
+    for flavor in [Flavor::MySql, Flavor::MariaDb] {
+        let (from, to) = (target(flavor), target(flavor));
+        from.exec(SQL).unwrap();
+        let before = Portrait::of(&from);
+        for format in ["parallel", "single"] {
+            let site = Site::local(&from, "").backup("format", format).restore("workers", "1");
+            site.ok(&["backup"]);
+            to.exec(r"DROP DATABASE IF EXISTS `back\slash`").unwrap();
+            let site = site.server(&to);
+            site.ok(&["restore"]);
+            assert_same(&before, &Portrait::of(&to));
+        }
+    }
 }

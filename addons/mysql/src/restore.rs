@@ -138,6 +138,7 @@ impl Restore for MySqlRestore {
 
     fn finish(&mut self) -> Result<()> {
         let expected = std::mem::take(&mut self.expected);
+        self.settle()?;
         expected.check(&mut self.wire)?;
         // From here on it is not a restore under way, but a whole one.
         progress::end(&mut self.wire, &expected.begun)?;
@@ -160,6 +161,7 @@ impl MySqlRestore {
         wanted: &[String],
         snapshot: Option<&str>,
     ) -> Result<(Vec<Stage>, bool)> {
+        self.settle()?;
         survey::check_tables(&mut self.wire, &self.params, streams)?;
         let (mut intents, mut skip) = (BTreeMap::new(), Vec::new());
         for database in wanted {
@@ -256,7 +258,8 @@ impl MySqlRestore {
         Ok(vec![Stage::new("script", vec![RestoreItem::new(path).token(token.encode())])])
     }
 
-    /// Gives the session the settings under which streams of ours are applied.
+    /// Gives the session the settings under which streams of ours are applied, and our own questions asked: a stream may have changed
+    /// what a backslash means.
     fn settle(&mut self) -> Result<()> {
         if self.unsettled {
             settings::settle(&mut self.wire)?;
@@ -419,12 +422,13 @@ impl MySqlRestore {
             _ => None,
         };
         let made = self.make_all(database, input, token);
-        if let (Some(target), Some(collation)) = (&target, own) {
+        let settled = self.settle();
+        if let (Some(target), Some(collation), true) = (&target, own, settled.is_ok()) {
             // Objects may have been made under that of their time.
             let kept = settings::set_default_collation(&mut self.wire, target, &collation);
             made.and_then(|()| Ok(kept?))?;
         } else {
-            made?;
+            made.and(settled)?;
         }
         if let Some(target) = target.filter(|_| !token.check) {
             self.begin(&target, token)?;

@@ -33,7 +33,7 @@ pub fn protocol(input: &[u8]) {
     let Some((script, answers)) = Script::parse(input) else { return };
     let play = |pieces| {
         let bytes = answers.to_vec();
-        script.play(move || Ok(Box::new(Replay { bytes: bytes.clone(), position: 0, pieces }) as Boxed))
+        script.play(move || Ok(Box::new(Replay { bytes: bytes.clone(), position: 0, pieces, asked: false }) as Boxed))
     };
     let whole = play(Pieces::Whole);
     let torn = play(if script.seed == 0 { Pieces::Bytes } else { Pieces::Seeded(u64::from(script.seed)) });
@@ -197,15 +197,29 @@ fn snapshot() -> (Vec<Entry>, Vec<Fact>) {
 }
 
 /// A connection to the answers, from their beginning: how far another has read ahead must make no difference. It takes anything.
+///
+/// Until it was written to, it says its first packet only, as servers do. More would be refused where TLS begins (whoever is in between
+/// could have added it), but only by a client that has read that far.
 struct Replay {
     bytes: Vec<u8>,
     position: usize,
     pieces: Pieces,
+    asked: bool,
+}
+
+impl Replay {
+    /// Where that ends which may be read now.
+    fn end(&self) -> usize {
+        match self.bytes.first_chunk() {
+            Some([a, b, c, _]) if !self.asked => self.bytes.len().min(4 + u32::from_le_bytes([*a, *b, *c, 0]) as usize),
+            _ => self.bytes.len(),
+        }
+    }
 }
 
 impl Source for Replay {
     fn read(&mut self, max: usize, into: &mut Vec<u8>) -> Result<usize> {
-        let count = self.pieces.next().min(max).min(self.bytes.len() - self.position);
+        let count = self.pieces.next().min(max).min(self.end() - self.position);
         into.extend_from_slice(&self.bytes[self.position..self.position + count]);
         self.position += count;
         Ok(count)
@@ -214,6 +228,7 @@ impl Source for Replay {
 
 impl Stream for Replay {
     fn write(&mut self, _bytes: &[u8]) -> Result<()> {
+        self.asked = true;
         Ok(())
     }
     fn start_tls(&mut self) -> Result<()> {
