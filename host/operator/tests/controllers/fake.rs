@@ -306,6 +306,9 @@ fn kind(plural: &str) -> &'static str {
         "pods" => "Pod",
         "namespaces" => "Namespace",
         "jobs" => "Job",
+        "cronjobs" => "CronJob",
+        "serviceaccounts" => "ServiceAccount",
+        "rolebindings" => "RoleBinding",
         other => panic!("which kind is {other}?"),
     }
 }

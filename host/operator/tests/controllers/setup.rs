@@ -166,7 +166,9 @@ async fn a_storage_of_another_namespace_is_used_only_if_it_allows_it() {
         world.fake.all(BINDINGS).into_iter().filter(|one| one["metadata"]["namespace"] == "storage").collect();
     let left: Vec<_> = names(&left).into_iter().filter(|name| name.starts_with("demo.")).collect();
     assert!(left.is_empty(), "rights in other namespaces end with the Job: {left:?}");
-    assert!(world.fake.ever(BINDINGS).contains(&format!("storage/demo.{session}")));
+    for right in ["storage", "secrets"] {
+        assert!(world.fake.ever(BINDINGS).contains(&format!("storage/demo.{session}:{right}")), "{right}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
