@@ -161,16 +161,21 @@ pub(crate) async fn delete<K: Object>(
     }
 }
 
-/// Deletes the object of a name if it was made for `invoker`.
+/// Deletes the object of a name if it was made for `invoker`. What the cache does not know as such is looked for past it.
 pub(crate) async fn delete_made_for<K: Object>(
     client: &Client,
-    namespace: &str,
-    name: &str,
+    cached: Option<Arc<K>>,
+    (namespace, name): (&str, &str),
     invoker: &Invoker,
 ) -> Result<(), Error> {
-    let found = read::<K>(client, namespace, name).await?;
-    let ours = found.filter(|found| found.annotations().get(INVOKER) == Some(&invoker.annotation()));
-    if let Some(uid) = ours.and_then(|ours| ours.uid()) {
+    let wanted = invoker.annotation();
+    let is_ours = |found: &Arc<K>| found.annotations().get(INVOKER) == Some(&wanted);
+    let found = match cached.filter(is_ours) {
+        Some(cached) => Some(cached),
+        None => read::<K>(client, namespace, name).await?.map(Arc::new),
+    };
+    // Whatever is there by now under another uid is not the one that was looked at.
+    if let Some(uid) = found.filter(is_ours).and_then(|ours| ours.uid()) {
         delete::<K>(client, namespace, name, Some(&uid)).await?;
     }
     Ok(())

@@ -88,7 +88,8 @@ pub(crate) async fn remove_all(context: &Context, invoker: &Invoker) -> Result<b
     for job in context.stores.jobs_of(invoker) {
         let (namespace, name) = apply::place(job.as_ref())?;
         any |= apply::delete::<Job>(&context.client, &namespace, &name, job.uid().as_deref()).await?;
-        apply::delete_made_for::<ServiceAccount>(&context.client, &namespace, &name, invoker).await?;
+        let account = stores::get::<ServiceAccount>(&context.stores.accounts, &namespace, &name);
+        apply::delete_made_for(&context.client, account, (&namespace, &name), invoker).await?;
     }
     unbind(context, invoker).await?;
     Ok(any)

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use coffer_api::meta::annotation::ALLOWED_FROM;
 use coffer_api::meta::cluster_role;
 use coffer_api::shared::{ObjectReference, TypedObjectReference};
 use coffer_api::storage::{BackupStorage, RetentionPolicy};
@@ -140,7 +141,10 @@ impl Reach {
             return Err(usage::refusal(BackupStorage::KIND, owner, &name, namespace));
         }
         if !stores.is_open(namespace, &self.own) {
-            return Err(usage::not_open("it", namespace, &self.own));
+            let own = &self.own;
+            return Err(format!(
+                "namespace {namespace} is not open to namespace {own}; have {own} added to the annotation {ALLOWED_FROM} of Namespace {namespace}"
+            ));
         }
         self.add(namespace, Access::Import);
         Ok(())

@@ -96,8 +96,11 @@ pub(super) async fn remove(
         let (namespace, name) = apply::place(trigger.as_ref())?;
         if unwanted(&name) {
             apply::delete::<CronJob>(client, &namespace, &name, trigger.uid().as_deref()).await?;
-            apply::delete_made_for::<RoleBinding>(client, &namespace, &name, &invoker).await?;
-            apply::delete_made_for::<ServiceAccount>(client, &namespace, &name, &invoker).await?;
+            let place = (namespace.as_str(), name.as_str());
+            let binding = stores::get::<RoleBinding>(&context.stores.bindings, place.0, place.1);
+            apply::delete_made_for(client, binding, place, &invoker).await?;
+            let account = stores::get::<ServiceAccount>(&context.stores.accounts, place.0, place.1);
+            apply::delete_made_for(client, account, place, &invoker).await?;
         }
     }
     Ok(())
