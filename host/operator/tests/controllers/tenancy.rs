@@ -231,6 +231,7 @@ async fn a_repository_hears_of_the_labels_of_its_namespace() {
                 .contains("is not allowed to refer BackupStorage far/storage")
         })
         .await;
+    world.settled().await;
     world.fake.edit(NAMESPACES, "", "demo", |one| one["metadata"]["labels"] = json!({"team": "db"}));
     world.phase(REPOSITORIES, "r", "Ready").await;
 }
