@@ -64,20 +64,9 @@ pub(crate) async fn delete(context: &Context, namespace: &str, name: &str) -> Re
 
 /// Takes away what the Jobs of an object were allowed to do, in all namespaces.
 pub(crate) async fn unbind(context: &Context, invoker: &Invoker) -> Result<(), Error> {
-    unbind_where(context, invoker, |_| true).await
-}
-
-/// Takes away what they were allowed to do in other namespaces.
-pub(crate) async fn unbind_elsewhere(context: &Context, invoker: &Invoker) -> Result<(), Error> {
-    unbind_where(context, invoker, |namespace| namespace != invoker.namespace).await
-}
-
-async fn unbind_where(context: &Context, invoker: &Invoker, there: impl Fn(&str) -> bool) -> Result<(), Error> {
     for binding in context.stores.bindings_of(invoker) {
         let (namespace, name) = apply::place(binding.as_ref())?;
-        if there(&namespace) {
-            apply::delete::<RoleBinding>(&context.client, &namespace, &name, binding.uid().as_deref()).await?;
-        }
+        apply::delete::<RoleBinding>(&context.client, &namespace, &name, binding.uid().as_deref()).await?;
     }
     Ok(())
 }

@@ -44,7 +44,8 @@ pub(super) fn widened(mut work: Work, reach: Reach) -> Work {
     Work { reach, ..work }
 }
 
-/// Tells what has not come back, and has it tried again where that may help. The storage can be used all the while.
+/// Tells what has not come back, and has it tried again where that may help. The storage can be used all the while. Where no Job is at work, none keeps
+/// its rights.
 pub(super) async fn drive(
     storage: &BackupStorage,
     status: &mut BackupStorageStatus,
@@ -58,7 +59,7 @@ pub(super) async fn drive(
         if condition::exists(&status.conditions, REPOSITORIES_SYNCED) {
             condition::set(&mut status.conditions, REPOSITORIES_SYNCED.holds(), now);
         }
-        jobs::unbind_elsewhere(context, &invoker).await?;
+        jobs::unbind(context, &invoker).await?;
         return Ok(None);
     }
     let open = lost.iter().any(|entry| is_open(entry, storage, &work.reach));
@@ -66,7 +67,7 @@ pub(super) async fn drive(
     condition::set(&mut status.conditions, change, now);
     if !open {
         // Whatever opens a namespace leads here.
-        jobs::unbind_elsewhere(context, &invoker).await?;
+        jobs::unbind(context, &invoker).await?;
         return Ok(None);
     }
     let place = (work.namespace.as_str(), work.name.as_str());
@@ -81,7 +82,7 @@ pub(super) async fn drive(
     Ok(Some(match prepare::drive_patiently(context, storage, work, since, LONGEST_PAUSE).await? {
         Progress::Working(_) => context.options.limits.resync,
         Progress::Failed(_, pause) => {
-            jobs::unbind_elsewhere(context, &invoker).await?;
+            jobs::unbind(context, &invoker).await?;
             pause
         }
     }))
