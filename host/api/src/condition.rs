@@ -36,6 +36,10 @@ types! {
     /// BackupStorage: its Secret is there. Absent where no Secret is needed.
     BACKEND_SECRET_FOUND = "BackendSecretFound":
         "BackendSecretAvailable", "BackendSecretNotAvailable", "Backend secret exists.";
+    /// BackupStorage: all Repositories and Snapshots that were in it are in the cluster. Absent as long as none is missing.
+    /// Coffer's addition.
+    REPOSITORIES_SYNCED = "RepositoriesSynced":
+        "RepositoriesSynced", "RepositoriesNotSynced", "All repositories of the backend are in the cluster.";
     /// Repository: its metadata file is there.
     REPOSITORY_INITIALIZED = "RepositoryInitialized":
         "RepositoryInitializationSucceeded", "RepositoryInitializationFailed", "Successfully initialized repository";

@@ -43,6 +43,9 @@ pub mod annotation {
     pub const VARIABLE_PREFIX: &str = "variables.kubestash.com/";
     /// Set to `true` when the data of an object that is being deleted is gone. Coffer's own.
     pub const WIPED: &str = "coffer.dev/wiped";
+    /// On a Namespace: the namespaces whose objects may reach into it, separated by commas, or `*` for all; see
+    /// [`crate::usage::is_open`]. Coffer's own.
+    pub const ALLOWED_FROM: &str = "coffer.dev/allowed-from";
 }
 
 /// Value of [`label::MANAGED_BY`].
@@ -62,7 +65,7 @@ pub mod component {
     pub const BACKUP_VERIFIER: &str = "kubestash-backup-verifier";
 }
 
-/// The ClusterRoles that Jobs are bound to.
+/// The ClusterRoles that Jobs are bound to: one that ends in `job` in the Job's own namespace, the others elsewhere.
 #[expect(missing_docs, reason = "the names say it")]
 pub mod cluster_role {
     pub const CRON_JOB: &str = "kubestash-cron-job";
@@ -71,6 +74,11 @@ pub mod cluster_role {
     pub const RETENTION_POLICY_JOB: &str = "kubestash-retention-policy-job";
     pub const STORAGE_INITIALIZER_JOB: &str = "kubestash-storage-initializer-job";
     pub const BACKEND_JOB: &str = "kubestash-backend-job";
+    pub const STORAGE_READER: &str = "kubestash-storage-reader";
+    pub const TARGET_READER: &str = "kubestash-target-reader";
+    pub const SOURCE_READER: &str = "kubestash-source-reader";
+    pub const SECRET_READER: &str = "kubestash-secret-reader";
+    pub const IMPORTER: &str = "kubestash-importer";
 }
 
 /// Field managers of server-side apply.

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 
 use crate::core::{BackendReference, BackupBlueprint, HookTemplate};
+use crate::meta::annotation::ALLOWED_FROM;
 use crate::shared::{NamespacesFrom, ObjectReference, UsagePolicy};
 use crate::storage::{BackupStorage, RetentionPolicy};
 
@@ -99,6 +100,23 @@ pub fn refusal(kind: &str, owner: &str, name: &str, namespace: &str) -> String {
     format!(
         "namespace {namespace:?} is not allowed to refer {kind} {name}/{owner}. \
          Please, check the `usagePolicy` of the {kind}"
+    )
+}
+
+/// Whether a Namespace with these annotations is open to objects of `namespace`: whether [`ALLOWED_FROM`] names it.
+///
+/// It decides where a reference leads to an object that has no usage policy: a Secret, a target, the source of a restore,
+/// and the objects that a storage brings back.
+pub fn is_open(annotations: &BTreeMap<String, String>, namespace: &str) -> bool {
+    let names = annotations.get(ALLOWED_FROM).map(String::as_str).unwrap_or_default();
+    names.split(',').map(str::trim).any(|one| !one.is_empty() && (one == "*" || one == namespace))
+}
+
+/// What to tell somebody in `namespace` who refers to something, `what`, in a namespace that is not open to his.
+pub fn not_open(what: &str, owner: &str, namespace: &str) -> String {
+    format!(
+        "{what} is in namespace {owner:?}, which is not open to namespace {namespace:?}; have {namespace} added to the \
+         annotation {ALLOWED_FROM} of Namespace {owner}, or use one of namespace {namespace}"
     )
 }
 

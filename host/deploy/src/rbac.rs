@@ -1,7 +1,8 @@
 //! Who may do what in the cluster: one table, from which the ClusterRoles are made and against which the tests hold what is really asked.
 //!
-//! A Job's service account gets its ClusterRole by a RoleBinding in each namespace that it has to do with, so nothing here reaches further. The
-//! catalog (Addons and Functions) lies outside of namespaces and holds no secret: every service account may read it by name.
+//! A Job's service account gets its ClusterRole by a RoleBinding in its own namespace, so nothing here reaches further. In another namespace, and
+//! only if that is open to its own, it gets one of the small roles that read one sort of thing there. The catalog (Addons and Functions) lies
+//! outside of namespaces and holds no secret: every service account may read it by name.
 
 use coffer_api::k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role as NamespacedRole, RoleBinding, RoleRef, Subject,
@@ -99,6 +100,28 @@ const BACKEND_JOB: &[Rule] = &[
     rule("", &["secrets", "namespaces"], &["get"]),
 ];
 
+/// What any Job needs of a BackupStorage and a RetentionPolicy in another namespace.
+const STORAGE_READER: &[Rule] = &[rule(storage::GROUP, &["backupstorages", "retentionpolicies"], &["get"])];
+
+/// What a Job needs of a target in another namespace.
+const TARGET_READER: &[Rule] = &[rule(appcatalog::GROUP, &["appbindings"], &["get"])];
+
+/// What a restore needs of its source in another namespace. The labels of that namespace decide whether it may use the storage.
+const SOURCE_READER: &[Rule] = &[
+    rule(storage::GROUP, &["repositories"], &["get"]),
+    rule(storage::GROUP, &["snapshots"], &["get", "list"]),
+    rule("", &["namespaces"], &["get"]),
+];
+
+/// What a Job needs where it uses a Secret in another namespace.
+const SECRET_READER: &[Rule] = &[rule("", &["secrets"], &["get"])];
+
+/// What `coffer run initialize-storage` needs in a namespace that it brings Repositories and Snapshots back into.
+const IMPORTER: &[Rule] = &[
+    rule(storage::GROUP, &["repositories", "snapshots"], &["get", "create"]),
+    rule(storage::GROUP, &["repositories/status", "snapshots/status"], &["patch"]),
+];
+
 const CATALOG: &[Rule] = &[rule(addons::GROUP, &["addons", "functions"], &["get"])];
 
 /// What the operator needs, in all namespaces. No Secret is among it.
@@ -141,6 +164,11 @@ const OPERATOR_RULES: &[Rule] = &[
             cluster_role::RETENTION_POLICY_JOB,
             cluster_role::STORAGE_INITIALIZER_JOB,
             cluster_role::BACKEND_JOB,
+            cluster_role::STORAGE_READER,
+            cluster_role::TARGET_READER,
+            cluster_role::SOURCE_READER,
+            cluster_role::SECRET_READER,
+            cluster_role::IMPORTER,
         ],
         verbs: &["bind"],
     },
@@ -159,6 +187,11 @@ pub const CLUSTER_ROLES: &[Role] = &[
     Role { name: cluster_role::RETENTION_POLICY_JOB, rules: RETENTION_POLICY_JOB },
     Role { name: cluster_role::STORAGE_INITIALIZER_JOB, rules: STORAGE_INITIALIZER_JOB },
     Role { name: cluster_role::BACKEND_JOB, rules: BACKEND_JOB },
+    Role { name: cluster_role::STORAGE_READER, rules: STORAGE_READER },
+    Role { name: cluster_role::TARGET_READER, rules: TARGET_READER },
+    Role { name: cluster_role::SOURCE_READER, rules: SOURCE_READER },
+    Role { name: cluster_role::SECRET_READER, rules: SECRET_READER },
+    Role { name: cluster_role::IMPORTER, rules: IMPORTER },
 ];
 
 /// Whether a ClusterRole grants a verb on a resource (with its subresource) of a group. What is granted for some names only counts as not granted.
@@ -259,8 +292,28 @@ mod tests {
         let bind: Vec<_> = OPERATOR_RULES.iter().filter(|rule| rule.verbs.contains(&"bind")).collect();
         assert_eq!(bind.len(), 1);
         assert_eq!(bind[0].resources, ["clusterroles"]);
-        let jobs: Vec<_> = CLUSTER_ROLES.iter().map(|role| role.name).filter(|name| name.ends_with("-job")).collect();
+        let own = [OPERATOR, CATALOG_READER];
+        let jobs: Vec<_> = CLUSTER_ROLES.iter().map(|role| role.name).filter(|name| !own.contains(name)).collect();
         assert_eq!(bind[0].names, jobs);
+    }
+
+    #[test]
+    fn elsewhere_a_job_reads_one_sort_of_thing_and_writes_only_what_it_brings_back() {
+        let elsewhere =
+            CLUSTER_ROLES.iter().filter(|role| role.name.starts_with("kubestash-") && !role.name.ends_with("-job"));
+        let mut count = 0;
+        for role in elsewhere {
+            count += 1;
+            let secrets = role.rules.iter().any(|rule| rule.resources.contains(&"secrets"));
+            assert_eq!(secrets, role.name == cluster_role::SECRET_READER, "{}", role.name);
+            for rule in role.rules.iter().filter(|_| role.name != cluster_role::IMPORTER) {
+                assert!(rule.verbs.iter().all(|verb| ["get", "list"].contains(verb)), "{}: {rule:?}", role.name);
+                assert!(!rule.verbs.contains(&"list") || rule.resources == ["snapshots"], "{}: {rule:?}", role.name);
+            }
+            assert!(!grants(role.name, "delete", storage::GROUP, "snapshots"), "{}", role.name);
+            assert!(!grants(role.name, "patch", storage::GROUP, "repositories"), "{}", role.name);
+        }
+        assert_eq!(count, 5);
     }
 
     #[test]

@@ -11,12 +11,17 @@ use coffer_storage::Storage;
 use serde_json::{Value, json};
 
 use crate::error::JobError;
+use crate::objects::Made;
 use crate::{End, Job, facts, files, status};
+
+/// How many of the Snapshots that cannot be brought back are told of, each with the reason.
+const TOLD: usize = 5;
 
 /// Writes `metadata.yaml` if there is none; otherwise makes the Repositories and Snapshots that it lists.
 ///
 /// # Errors
-/// When the storage cannot be used, and the conditions say why. A repository that cannot be brought back is noted in the status only.
+/// When the storage cannot be used, and the conditions say why. What cannot be brought back is noted in the status only, and does not keep the
+/// rest from it.
 pub fn initialize_storage(job: &Job, namespace: &str, name: &str) -> Result<End, JobError> {
     let objects = job.objects();
     let object: BackupStorage = objects.required(namespace, name)?;
@@ -68,8 +73,16 @@ fn initialize(job: &Job, namespace: &str, name: &str) -> Result<Vec<RepositoryIn
         storage.write_index(&files::new_index())?;
         return Ok(Vec::new());
     };
+    // There may be very many files.
+    let storage = files::open_until(job, namespace, name, &job.cancel)?;
     let sync = Sync { job, storage: &storage, namespace, name };
     Ok(index.repositories.into_iter().map(|entry| sync.bring_back(entry)).collect())
+}
+
+/// Whether an error is not one of the file or the object at hand, so that the next one would meet it too.
+fn concerns_all(error: &JobError) -> bool {
+    let denied = matches!(error, JobError::Resolve(error) if error.kind() == ErrorKind::Denied);
+    denied || error.is_retryable()
 }
 
 /// Makes the objects of one storage's repositories.
@@ -83,7 +96,7 @@ struct Sync<'a> {
 impl Sync<'_> {
     /// The entry with the result.
     fn bring_back(&self, mut entry: RepositoryInfo) -> RepositoryInfo {
-        let result = self.try_bring_back(&entry);
+        let result = self.try_bring_back(&mut entry);
         entry.synced = Some(result.is_ok());
         entry.error = result.err().map(|error| {
             tracing::error!("repository {}: {error}", entry.name.as_deref().unwrap_or_default());
@@ -92,28 +105,53 @@ impl Sync<'_> {
         entry
     }
 
-    fn try_bring_back(&self, entry: &RepositoryInfo) -> Result<(), JobError> {
-        let directory = entry.path.as_deref().unwrap_or_default();
-        let stored = self.storage.read_repository(directory)?.ok_or_else(|| {
+    fn try_bring_back(&self, entry: &mut RepositoryInfo) -> Result<(), JobError> {
+        let directory = entry.path.clone().unwrap_or_default();
+        let stored = self.storage.read_repository(&directory)?.ok_or_else(|| {
             JobError::refused(
                 format!("the repository in {directory} is not brought back"),
                 format!("there is no repository.yaml in it, in {}", self.storage.location()),
                 "apply a BackupConfiguration that writes there, or remove the entry from metadata.yaml",
             )
         })?;
+        let namespace = entry.namespace.take().or(stored.namespace()).unwrap_or_else(|| self.namespace.to_owned());
+        entry.namespace = Some(namespace);
         let repository = self.repository(stored, entry)?;
-        for name in self.storage.snapshot_names(directory)? {
-            if let Some(snapshot) = self.storage.read_snapshot(directory, &name)? {
-                self.snapshot(snapshot, &repository)?;
+        let names = self.storage.snapshot_names(&directory)?;
+        let (mut lost, mut why) = (0_usize, Vec::new());
+        for name in &names {
+            let Err(error) = self.try_snapshot(&directory, name, &repository) else { continue };
+            if concerns_all(&error) || self.job.cancel.is_cancelled() {
+                return Err(error);
+            }
+            tracing::error!("Snapshot {name} of repository {}: {error}", repository.name_any());
+            lost += 1;
+            if why.len() < TOLD {
+                why.push(format!("{name}: {error}"));
             }
         }
-        Ok(())
+        if lost == 0 {
+            return Ok(());
+        }
+        Err(JobError::refused(
+            format!("{lost} of {} Snapshots are not brought back", names.len()),
+            why.join("; "),
+            "the others are there; correct these files, or remove them",
+        ))
+    }
+
+    fn try_snapshot(&self, directory: &str, name: &str, repository: &Repository) -> Result<(), JobError> {
+        match self.storage.read_snapshot(directory, name)? {
+            Some(snapshot) => self.snapshot(snapshot, repository),
+            // Removed since it was listed.
+            None => Ok(()),
+        }
     }
 
     /// The Repository in the cluster, which may have been there all the time.
     fn repository(&self, stored: Repository, entry: &RepositoryInfo) -> Result<Repository, JobError> {
         let objects = self.job.objects();
-        let namespace = entry.namespace.clone().or(stored.namespace()).unwrap_or_else(|| self.namespace.to_owned());
+        let namespace = entry.namespace.clone().unwrap_or_default();
         let name = stored.name_any();
         if let Some(existing) = objects.get::<Repository>(&namespace, &name)? {
             let (owner, storage) = files::storage_of(&existing)?;
@@ -167,7 +205,17 @@ impl Sync<'_> {
                 block_owner_deletion: None,
             }]
         });
-        objects.create(&object)?;
+        let (of, id) = (object.spec.repository.clone(), object.spec.snapshot_id.clone());
+        if objects.create(&object)? == Made::Before {
+            let there: Snapshot = objects.required(&namespace, &name)?;
+            if (&there.spec.repository, &there.spec.snapshot_id) != (&of, &id) {
+                return Err(JobError::refused(
+                    format!("Snapshot {namespace}/{name} is not brought back"),
+                    "there is one of that name that is another",
+                    "delete that one, or leave this one where it is",
+                ));
+            }
+        }
         let Some(state) = stored.status else { return Ok(()) };
         let mut fields = json!(state);
         if let Value::Object(fields) = &mut fields {

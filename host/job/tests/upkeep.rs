@@ -207,6 +207,203 @@ fn another_cluster_finds_the_repositories_again() {
     assert!(third.cluster.names("snapshots").is_empty());
 }
 
+/// Another cluster whose storage `restored` is the folder of the first one's.
+fn elsewhere(site: &Site) -> Site {
+    let other = Site::new();
+    other.storage("restored");
+    std::fs::remove_dir_all(other.path("restored")).unwrap();
+    std::os::unix::fs::symlink(site.path("local"), other.path("restored")).unwrap();
+    other
+}
+
+#[test]
+fn one_bad_file_does_not_keep_the_rest_from_coming_back() {
+    let site = Site::new();
+    init_storage(&site, "local").unwrap();
+    for name in ["one", "two"] {
+        site.repository(name, "local");
+        init_repository(&site, name).unwrap();
+    }
+    let mut names: Vec<_> = (1..=3).map(|number| taken(&site, number, "one").0).collect();
+    names.push(taken(&site, 4, "two").0);
+    // In the middle, so that there are good ones before and after it.
+    let bad = site.path("local/one/snapshots").join(format!("{}.yaml", names[1]));
+    let good = std::fs::read_to_string(&bad).unwrap();
+    std::fs::write(&bad, "spec: [").unwrap();
+
+    let other = elsewhere(&site);
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Partial));
+    let mut back = other.cluster.names("snapshots");
+    back.sort();
+    assert_eq!(back, [names[0].clone(), names[2].clone(), names[3].clone()]);
+    let listed = other.status("backupstorages", "restored")["repositories"].clone();
+    let error = listed[0]["error"].as_str().unwrap();
+    assert!(error.starts_with("1 of 3 Snapshots are not brought back") && error.contains(&names[1]), "{error}");
+    assert!(error.contains("the others are there"), "{error}");
+    assert_eq!((&listed[0]["synced"], &listed[0]["namespace"]), (&json!(false), &json!("demo")));
+    assert_eq!((&listed[1]["synced"], &listed[1]["error"]), (&json!(true), &Value::Null));
+    assert_eq!(conditions(&other.status("backupstorages", "restored")), ["BackendInitialized=True"]);
+
+    // Corrected, it comes with the next run, and a Snapshot that is another is not touched.
+    std::fs::write(&bad, good).unwrap();
+    other.cluster.remove("snapshots", "demo", &names[0]);
+    other.cluster.put(json!({
+        "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Snapshot", "metadata": { "name": names[0], "namespace": "demo" },
+        "spec": { "repository": "another", "snapshotID": "another" },
+    }));
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Partial));
+    let error = other.status("backupstorages", "restored")["repositories"][0]["error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("1 of 3") && error.contains("there is one of that name that is another"), "{error}");
+    assert!(other.cluster.get("snapshots", "demo", &names[0]).unwrap()["status"].is_null());
+    assert!(other.cluster.get("snapshots", "demo", &names[1]).unwrap()["status"]["components"]["dump"].is_object());
+    other.cluster.remove("snapshots", "demo", &names[0]);
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Done));
+    assert_eq!(other.status("backupstorages", "restored")["repositories"][0]["error"], Value::Null);
+    other.inspect();
+}
+
+#[test]
+fn repositories_come_back_where_the_job_has_the_right_to() {
+    let site = Site::new();
+    init_storage(&site, "local").unwrap();
+    for name in ["one", "two"] {
+        site.repository(name, "local");
+        init_repository(&site, name).unwrap();
+        taken(&site, 1, name);
+    }
+    // The first one was another namespace's.
+    for file in ["metadata.yaml", "one/repository.yaml"] {
+        let path = site.path("local").join(file);
+        let text = std::fs::read_to_string(&path).unwrap().replacen("namespace: demo", "namespace: web", 1);
+        std::fs::write(&path, text).unwrap();
+    }
+    let other = elsewhere(&site);
+    let job = other.job(INITIALIZER);
+    let run = |web: &'static [&'static str]| {
+        other.grant(move |namespace| if namespace == "web" { web.to_vec() } else { vec![INITIALIZER] });
+        let result = initialize_storage(&job, "demo", "restored").unwrap();
+        let listed = other.status("backupstorages", "restored")["repositories"].clone();
+        (result, listed[0].clone(), listed[1]["synced"].clone())
+    };
+    let (end, one, two) = run(&[]);
+    assert_eq!((end, two), (End::Partial, json!(true)));
+    assert_eq!((&one["namespace"], &one["synced"]), (&json!("web"), &json!(false)));
+    assert!(one["error"].as_str().unwrap().contains("in namespace web is missing"), "{one}");
+    assert!(other.cluster.get("repositories", "demo", "two").is_some());
+    // What such a namespace gives a Job is enough.
+    let (end, one, _) = run(&["kubestash-importer"]);
+    assert_eq!((end, &one["synced"], &one["error"]), (End::Done, &json!(true), &Value::Null), "{one}");
+    let snapshot = other.cluster.get("snapshots", "web", "one-bc-daily-1").unwrap();
+    assert_eq!(snapshot["status"]["components"]["dump"]["phase"], "Succeeded");
+    assert!(
+        !other.cluster.requests().iter().any(|request| request.resource == "secrets" && request.namespace == "web")
+    );
+}
+
+#[test]
+fn what_a_job_reads_elsewhere_is_what_the_small_roles_grant() {
+    let site = Site::new();
+    let storage = "apiVersion: storage.kubestash.com/v1alpha1
+kind: BackupStorage
+metadata: {name: far, namespace: stores}
+spec:
+  storage: {provider: s3, s3: {endpoint: \"http://127.0.0.1:1\", bucket: b, secretName: keys}}
+  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {team: shop}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys, namespace: stores}
+stringData: {AWS_ACCESS_KEY_ID: a, AWS_SECRET_ACCESS_KEY: storage-hunter2}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: source, labels: {team: shop}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: encrypt, namespace: vault}
+stringData: {RESTIC_PASSWORD: repository-hunter2}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: auth, namespace: db}
+stringData: {username: root, password: p}
+---
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {name: shop, namespace: db}
+spec: {type: mysql, clientConfig: {url: \"mysql://127.0.0.1:1/\"}, secret: {name: auth}}
+---
+apiVersion: storage.kubestash.com/v1alpha1
+kind: RetentionPolicy
+metadata: {name: keep, namespace: stores}
+spec: {successfulSnapshots: {last: 1}, usagePolicy: {allowedNamespaces: {from: All}}}
+---
+apiVersion: storage.kubestash.com/v1alpha1
+kind: Snapshot
+metadata: {name: taken, namespace: source}
+spec: {repository: r, session: daily}
+status: {phase: Succeeded, snapshotTime: \"2026-01-01T00:00:00Z\", components: {dump: {resticStats: [{summary: {id: aaaa1111}}]}}}
+";
+    site.cluster.apply(storage);
+    for namespace in ["demo", "source"] {
+        site.cluster.put(json!({
+            "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository", "metadata": { "name": "r", "namespace": namespace },
+            "spec": { "storageRef": { "name": "far", "namespace": "stores" }, "path": "/r", "encryptionSecret": { "name": "encrypt", "namespace": "vault" } },
+            "status": { "componentPaths": ["repository/v1/daily/dump"] },
+        }));
+    }
+    site.configuration("shop", &[]);
+    site.cluster.change("backupconfigurations", "demo", "bc", &json!({ "spec": {
+        "target": { "namespace": "db" },
+        "backends": [{ "name": "far", "storageRef": { "name": "far", "namespace": "stores" }, "retentionPolicy": { "name": "keep", "namespace": "stores" } }],
+        "sessions": [{
+            "name": "daily", "addon": { "name": "mysql-addon", "tasks": [{ "name": "logical-backup" }] },
+            "repositories": [{ "name": "r", "backend": "far", "directory": "/r", "encryptionSecret": { "name": "encrypt", "namespace": "vault" } }],
+        }],
+    }}));
+    site.restore("r", &json!({ "namespace": "source", "repository": "r", "snapshot": "latest" }));
+    site.cluster.change("restoresessions", "demo", "r", &json!({ "spec": { "target": { "namespace": "db" } } }));
+
+    let rights = |own: &'static str, without: &'static str| {
+        let job = site.job(own);
+        site.grant(move |namespace| {
+            let all: &[&str] = match namespace {
+                "demo" => return vec![own],
+                "stores" => &["kubestash-storage-reader", "kubestash-secret-reader"],
+                "db" => &["kubestash-target-reader", "kubestash-secret-reader"],
+                "source" => &["kubestash-source-reader"],
+                "vault" => &["kubestash-secret-reader"],
+                _ => &[],
+            };
+            all.iter().copied().filter(|role| *role != without).collect()
+        });
+        job
+    };
+    let catalog = coffer_resolve::Catalog::default();
+    let backup = |without| {
+        let job = rights("kubestash-backup-job", without);
+        let found = coffer_resolve::backup_by_name(&job.cluster, &catalog, ("demo", "bc", "daily"));
+        found.map_err(|error| error.to_string()).map(|found| (found.plan.destinations.len(), found.refused.len()))
+    };
+    let restore = |without| {
+        let job = rights("kubestash-restore-job", without);
+        coffer_resolve::restore_by_name(&job.cluster, &catalog, ("demo", "r"))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(backup("nothing"), Ok((1, 0)));
+    assert_eq!(restore("nothing"), Ok(()));
+    // None of them is there for nothing.
+    for role in
+        ["kubestash-storage-reader", "kubestash-secret-reader", "kubestash-target-reader", "kubestash-source-reader"]
+    {
+        assert!(restore(role).is_err(), "{role}");
+    }
+    assert_eq!(backup("kubestash-storage-reader"), Ok((0, 1)));
+    assert!(backup("kubestash-target-reader").is_err());
+}
+
 #[test]
 fn retention_forgets_what_no_policy_keeps() {
     let site = Site::new();

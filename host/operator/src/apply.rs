@@ -1,7 +1,9 @@
 //! Writes to the API server. Each of them may be repeated without harm.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use coffer_api::meta::{FINALIZER, field_manager};
 use k8s_openapi::NamespaceResourceScope;
@@ -11,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::build::{INVOKER, Invoker, belongs};
 use crate::error::Error;
 
 /// The field manager of everything that the operator writes.
@@ -71,6 +74,51 @@ pub(crate) async fn ensure<K: Object>(client: &Client, current: Option<&K>, mut 
     Ok(())
 }
 
+/// The object in the place of `desired` as it is, if it is one that `owner` made or not there at all. `cached` is what the cache knows, and that is
+/// only what carries our label: what it does not know as the owner's is looked for past it.
+pub(crate) async fn own<K: Object, O: Resource<DynamicType = ()>>(
+    client: &Client,
+    cached: Option<Arc<K>>,
+    desired: &K,
+    owner: &O,
+) -> Result<Option<Arc<K>>, Error> {
+    let (namespace, name) = place(desired)?;
+    let current = match cached.filter(|cached| belongs(cached.as_ref(), owner)) {
+        Some(cached) => Some(cached),
+        None => read::<K>(client, &namespace, &name).await?.map(Arc::new),
+    };
+    match current {
+        Some(other) if !belongs(other.as_ref(), owner) => Err(in_the_way(other.as_ref(), owner)),
+        current => Ok(current),
+    }
+}
+
+/// What to make of an object that is in the place of one of `owner`'s, and not the owner's: it goes by itself if it was made for an owner of the same
+/// name before, and otherwise is somebody else's.
+pub(crate) fn in_the_way<K: Object, O: Resource<DynamicType = ()>>(other: &K, owner: &O) -> Error {
+    let kind = match K::kind(&()) {
+        Cow::Borrowed(kind) => kind,
+        Cow::Owned(_) => "an object",
+    };
+    let (namespace, name) = (other.namespace().unwrap_or_default(), other.name_any());
+    let of_before = other.annotations().get(INVOKER) == Some(&Invoker::of(owner).annotation());
+    if of_before || other.meta().deletion_timestamp.is_some() {
+        return Error::Waiting(format!("{kind} {namespace}/{name} is just being deleted"));
+    }
+    Error::Foreign { kind, namespace, name }
+}
+
+/// Makes the object of `owner` what it should be. One of that name that somebody else has made is left alone.
+pub(crate) async fn ensure_own<K: Object, O: Resource<DynamicType = ()>>(
+    client: &Client,
+    cached: Option<Arc<K>>,
+    desired: K,
+    owner: &O,
+) -> Result<(), Error> {
+    let current = own(client, cached, &desired, owner).await?;
+    ensure(client, current.as_deref(), desired).await
+}
+
 /// Creates an object unless there is one of its name.
 pub(crate) async fn create<K: Object>(client: &Client, object: &K) -> Result<Created<K>, Error> {
     let (namespace, name) = place(object)?;
@@ -111,6 +159,26 @@ pub(crate) async fn delete<K: Object>(
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
         Err(error) => Err(Error::api(format!("delete {} {namespace}/{name}", K::kind(&())))(error)),
     }
+}
+
+/// Deletes the object of a name if it was made for `invoker`. What the cache does not know as such is looked for past it.
+pub(crate) async fn delete_made_for<K: Object>(
+    client: &Client,
+    cached: Option<Arc<K>>,
+    (namespace, name): (&str, &str),
+    invoker: &Invoker,
+) -> Result<(), Error> {
+    let wanted = invoker.annotation();
+    let is_ours = |found: &Arc<K>| found.annotations().get(INVOKER) == Some(&wanted);
+    let found = match cached.filter(is_ours) {
+        Some(cached) => Some(cached),
+        None => read::<K>(client, namespace, name).await?.map(Arc::new),
+    };
+    // Whatever is there by now under another uid is not the one that was looked at.
+    if let Some(uid) = found.filter(is_ours).and_then(|ours| ours.uid()) {
+        delete::<K>(client, namespace, name, Some(&uid)).await?;
+    }
+    Ok(())
 }
 
 /// Writes the status fields that differ, provided that nobody has changed the object since it was read; whether there
@@ -244,6 +312,8 @@ fn difference(old: &Value, new: &Value) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffer_api::core::BackupSession;
+    use k8s_openapi::api::core::v1::ServiceAccount;
     use proptest::prelude::*;
 
     #[test]
@@ -299,6 +369,34 @@ mod tests {
             } else {
                 merge(target.entry(key.clone()).or_insert(Value::Null), value);
             }
+        }
+    }
+
+    #[test]
+    fn what_was_made_for_one_of_the_same_name_before_goes_by_itself() {
+        let owner: BackupSession = serde_json::from_value(json!({
+            "apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession",
+            "metadata": {"name": "s", "namespace": "demo", "uid": "new"}, "spec": {},
+        }))
+        .unwrap();
+        let account = |metadata: Value| -> ServiceAccount {
+            let mut all = json!({"name": "s", "namespace": "demo"});
+            merge(&mut all, &metadata);
+            serde_json::from_value(json!({"metadata": all})).unwrap()
+        };
+        let owned = |uid: &str| json!([{"apiVersion": "v1", "kind": "BackupSession", "name": "s", "uid": uid}]);
+        let ours = json!({"coffer.dev/invoker": "BackupSession/demo/s"});
+        assert!(belongs(&account(json!({"ownerReferences": owned("new")})), &owner));
+        for (metadata, foreign) in [
+            (json!({}), true),
+            (json!({"ownerReferences": owned("other")}), true),
+            (json!({"annotations": {"coffer.dev/invoker": "BackupSession/demo/another"}}), true),
+            (json!({"ownerReferences": owned("old"), "annotations": ours}), false),
+            (json!({"ownerReferences": owned("other"), "deletionTimestamp": "2026-01-01T00:00:00Z"}), false),
+        ] {
+            let error = in_the_way(&account(metadata.clone()), &owner);
+            assert_eq!(matches!(error, Error::Foreign { .. }), foreign, "{metadata}: {error}");
+            assert_eq!(matches!(error, Error::Waiting(_)), !foreign, "{metadata}: {error}");
         }
     }
 

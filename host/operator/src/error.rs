@@ -23,6 +23,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// It would reach into a namespace that is not open to it.
+    #[error("{0}")]
+    NotAllowed(String),
     /// Something that has to happen first has not happened yet.
     #[error("waiting: {0}")]
     Waiting(String),
@@ -46,7 +49,7 @@ pub enum Class {
     Transient,
     /// Somebody else has to do something first.
     Waiting,
-    /// Nothing helps but a change of the object, which triggers a reconcile by itself.
+    /// Nothing helps but a change of the object, or of another one, by somebody.
     Terminal,
 }
 
@@ -70,8 +73,8 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Api { source, .. } => class_of(source),
-            Self::Foreign { .. } | Self::Waiting(_) => Class::Waiting,
-            Self::Malformed { .. } | Self::Nameless(_) => Class::Terminal,
+            Self::Waiting(_) => Class::Waiting,
+            Self::Foreign { .. } | Self::NotAllowed(_) | Self::Malformed { .. } | Self::Nameless(_) => Class::Terminal,
         }
     }
 
@@ -157,6 +160,14 @@ mod tests {
         assert_eq!(Class::Transient.pause(u32::MAX), LONGEST_PAUSE);
         assert_eq!(Class::Waiting.pause(9), WAITING_PAUSE);
         assert_eq!(Class::Terminal.pause(9), TERMINAL_PAUSE);
+    }
+
+    #[test]
+    fn what_somebody_has_to_change_is_not_tried_again_at_once() {
+        let foreign = Error::Foreign { kind: "Job", namespace: "demo".to_owned(), name: "j".to_owned() };
+        for error in [foreign, Error::NotAllowed("no".to_owned()), Error::Nameless("Job".to_owned())] {
+            assert_eq!(error.class(), Class::Terminal, "{error}");
+        }
     }
 
     #[test]

@@ -15,25 +15,26 @@ use crate::error::Error;
 use crate::job_state::{self, JobState};
 use crate::stores;
 
-/// Creates the Job for `owner`, with its service account and its rights. A Job that is there already is left alone.
+/// Creates the Job for `owner`, with its service account and its rights; nothing at all if it would reach where it may not. A Job that is there
+/// already is left alone.
 pub(crate) async fn start<O: Object>(context: &Context, owner: &O, work: &Work) -> Result<(), Error> {
+    if !work.reach.refused().is_empty() {
+        return Err(Error::NotAllowed(work.reach.refused().join("; ")));
+    }
     let objects = job::build(work, &context.options)?;
     let stores = &context.stores;
     if let Some(account) = objects.service_account {
-        let current = stores::get(&stores.accounts, &work.namespace, &work.name);
-        apply::ensure(&context.client, current.as_deref(), account).await?;
+        let cached = stores::get(&stores.accounts, &work.namespace, &work.name);
+        apply::ensure_own(&context.client, cached, account, owner).await?;
     }
     for binding in objects.role_bindings {
         let (namespace, name) = apply::place(&binding)?;
-        let current = stores::get(&stores.bindings, &namespace, &name);
-        apply::ensure(&context.client, current.as_deref(), binding).await?;
+        let cached = stores::get(&stores.bindings, &namespace, &name);
+        apply::ensure_own(&context.client, cached, binding, owner).await?;
     }
     match apply::create(&context.client, &objects.job).await? {
-        Created::Existing(job) if job.metadata.deletion_timestamp.is_some() => {
-            Err(Error::Waiting(format!("Job {}/{} is just being deleted", work.namespace, work.name)))
-        }
-        Created::Existing(job) if !belongs(&job, owner) => {
-            Err(Error::Foreign { kind: "Job", namespace: work.namespace.clone(), name: work.name.clone() })
+        Created::Existing(job) if job.metadata.deletion_timestamp.is_some() || !belongs(&job, owner) => {
+            Err(apply::in_the_way(&job, owner))
         }
         Created::New(_) | Created::Existing(_) => Ok(()),
     }
@@ -76,7 +77,8 @@ pub(crate) async fn remove_all(context: &Context, invoker: &Invoker) -> Result<b
     for job in context.stores.jobs_of(invoker) {
         let (namespace, name) = apply::place(job.as_ref())?;
         any |= apply::delete::<Job>(&context.client, &namespace, &name, job.uid().as_deref()).await?;
-        apply::delete::<ServiceAccount>(&context.client, &namespace, &name, None).await?;
+        let account = stores::get::<ServiceAccount>(&context.stores.accounts, &namespace, &name);
+        apply::delete_made_for(&context.client, account, (&namespace, &name), invoker).await?;
     }
     unbind(context, invoker).await?;
     Ok(any)

@@ -26,6 +26,7 @@ mod metrics;
 mod operator;
 mod options;
 mod prepare;
+mod reach;
 mod repository;
 mod restore_session;
 mod routes;

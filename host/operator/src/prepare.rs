@@ -33,11 +33,29 @@ pub(crate) async fn drive<O: Object>(
     work: &Work,
     failing_since: Option<Timestamp>,
 ) -> Result<Progress, Error> {
+    drive_patiently(context, owner, work, failing_since, LONGEST_PAUSE).await
+}
+
+/// The same, with another longest pause.
+pub(crate) async fn drive_patiently<O: Object>(
+    context: &Context,
+    owner: &O,
+    work: &Work,
+    failing_since: Option<Timestamp>,
+    longest: Duration,
+) -> Result<Progress, Error> {
+    let pause = pause(failing_since.map(|since| elapsed(since, context.now())).unwrap_or_default(), longest);
     let place = (work.namespace.as_str(), work.name.as_str());
     let why = match jobs::state(context, owner, place, true).await? {
         JobState::Missing => {
-            jobs::start(context, owner, work).await?;
-            return Ok(Progress::Working(format!("Job {} has been started", work.name)));
+            return match jobs::start(context, owner, work).await {
+                Ok(()) => Ok(Progress::Working(format!("Job {} has been started", work.name))),
+                // Somebody else has to do something about it, and has to hear of it.
+                Err(error @ (Error::Foreign { .. } | Error::NotAllowed(_))) => {
+                    Ok(Progress::Failed(error.to_string(), pause))
+                }
+                Err(error) => Err(error),
+            };
         }
         JobState::Waiting(since, why) if since >= context.options.limits.slow_start => {
             return Ok(Progress::Working(format!("Job {} does not start: {why}", work.name)));
@@ -50,7 +68,6 @@ pub(crate) async fn drive<O: Object>(
     };
     let created = stores::get(&context.stores.jobs, place.0, place.1).and_then(|job| job.creation_timestamp());
     let age = created.map(|created| elapsed(created.0, context.now())).unwrap_or_default();
-    let pause = pause(failing_since.map(|since| elapsed(since, context.now())).unwrap_or_default());
     if let Some(left) = pause.checked_sub(age).filter(|left| !left.is_zero()) {
         return Ok(Progress::Failed(why, left));
     }
@@ -59,8 +76,8 @@ pub(crate) async fn drive<O: Object>(
 }
 
 /// The longer it has failed, the longer the pause.
-fn pause(failing: Duration) -> Duration {
-    (failing / 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+fn pause(failing: Duration, longest: Duration) -> Duration {
+    (failing / 2).clamp(SHORTEST_PAUSE, longest.max(SHORTEST_PAUSE))
 }
 
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
@@ -73,7 +90,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_with_the_failure_and_have_limits() {
-        let seconds = |failing| pause(Duration::from_secs(failing)).as_secs();
+        let seconds = |failing| pause(Duration::from_secs(failing), LONGEST_PAUSE).as_secs();
         assert_eq!([seconds(0), seconds(60), seconds(600), seconds(86_400)], [30, 30, 300, 600]);
+        assert_eq!(pause(Duration::from_hours(9), Duration::from_hours(3)), Duration::from_hours(3));
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use coffer_api::addons::{Addon, Function};
 use coffer_api::appcatalog::AppBinding;
-use coffer_api::core::{BackupConfiguration, BackupSession, RestoreSession};
-use coffer_api::meta;
+use coffer_api::core::{BackupConfiguration, BackupSession, InvokerPhase, RestoreSession};
+use coffer_api::meta::{self, annotation};
+use coffer_api::phase;
 use coffer_api::shared::ObjectReference;
-use coffer_api::storage::{BackupStorage, Repository, RetentionPolicy, Snapshot};
+use coffer_api::storage::{BackupStorage, Repository, RetentionPolicy, Snapshot, StoragePhase};
 use futures::Stream;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
@@ -20,6 +21,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use crate::backup_configuration::share;
 use crate::build::Invoker;
 use crate::context::Context;
 use crate::controller::Queue;
@@ -119,6 +121,12 @@ fn storage(context: &Context, old: Option<&BackupStorage>, new: Option<&BackupSt
     let (namespace, name) = id(old, new);
     context.queues.storages.push(&namespace, &name);
     let phase = |one: &BackupStorage| one.status.as_ref().and_then(|status| status.phase);
+    if spec_changed(old, new) {
+        // Of two that contradict each other one waits for the other to change.
+        for other in context.stores.storages.state_filter(|other| phase(other) != Some(StoragePhase::Ready)) {
+            push(&context.queues.storages, other.as_ref());
+        }
+    }
     if phase_changed(old, new, phase) || spec_changed(old, new) {
         let reference = ObjectReference { namespace: Some(namespace.clone()), name: name.clone() };
         each_configuration(context, |configuration| {
@@ -170,6 +178,12 @@ fn repository(context: &Context, old: Option<&Repository>, new: Option<&Reposito
             }
         }
     }
+    if spec_changed(old, new) {
+        // Some may be invalid because of it, or of its directory, wherever they are.
+        each_configuration(context, |configuration| {
+            configuration.status.as_ref().and_then(|status| status.phase) == Some(InvokerPhase::Invalid)
+        });
+    }
     if new.is_none() {
         for snapshot in context.stores.snapshots_of(&namespace, &name) {
             push(&context.queues.snapshots, snapshot.as_ref());
@@ -205,11 +219,31 @@ fn snapshot(context: &Context, old: Option<&Snapshot>, new: Option<&Snapshot>) {
 fn configuration(context: &Context, old: Option<&BackupConfiguration>, new: Option<&BackupConfiguration>) {
     let (namespace, name) = id(old, new);
     context.queues.configurations.push(&namespace, &name);
+    if spec_changed(old, new) {
+        // Of several that share a repository the oldest says what it is like.
+        each_configuration(context, |other| [old, new].into_iter().flatten().any(|one| share(one, other)));
+    }
 }
 
 fn session(context: &Context, old: Option<&BackupSession>, new: Option<&BackupSession>) {
     let (namespace, name) = id(old, new);
     context.queues.sessions.push(&namespace, &name);
+    let ended = |one: &BackupSession| phase::session_is_final(one.status.as_ref().and_then(|status| status.phase));
+    let ends = match (old, new) {
+        (Some(old), Some(new)) => !ended(old) && ended(new),
+        (_, new) => new.is_none(),
+    };
+    if ends {
+        // What it has not finished stays unfinished.
+        let left = context.stores.snapshots.state_filter(|snapshot| {
+            snapshot.metadata.namespace.as_deref() == Some(&namespace)
+                && snapshot.spec.backup_session.as_deref() == Some(&name)
+                && !phase::is_final(phase::snapshot(&snapshot.status.clone().unwrap_or_default()))
+        });
+        for snapshot in left {
+            push(&context.queues.snapshots, snapshot.as_ref());
+        }
+    }
     // A configuration that is being deleted waits for its sessions.
     if let (None, Some(session)) = (new, old)
         && let Some(invoker) = &session.spec.invoker
@@ -280,11 +314,36 @@ fn namespace(
     old: Option<&PartialObjectMeta<Namespace>>,
     new: Option<&PartialObjectMeta<Namespace>>,
 ) {
-    // Usage policies select namespaces by their labels.
-    if old.map(ResourceExt::labels) != new.map(ResourceExt::labels) {
-        let (_, name) = id(old, new);
-        each_configuration(context, |configuration| configuration.meta().namespace.as_deref() == Some(&name));
+    // Usage policies select namespaces by their labels, and its annotation says to whom it is open.
+    let open = |one: &PartialObjectMeta<Namespace>| one.annotations().get(annotation::ALLOWED_FROM).cloned();
+    let labels = |one: &PartialObjectMeta<Namespace>| one.labels().clone();
+    if old.map(open) == new.map(open) && old.map(labels) == new.map(labels) {
+        return;
     }
+    let (_, name) = id(old, new);
+    let is_there = |namespace: Option<&str>| namespace == Some(&name);
+    each_configuration(context, |one| is_there(one.metadata.namespace.as_deref()) || reaches(one, &name));
+    for repository in context.stores.repositories.state_filter(|one| is_there(one.metadata.namespace.as_deref())) {
+        push(&context.queues.repositories, repository.as_ref());
+    }
+    let waits = |one: &RestoreSession| !phase::restore_is_final(one.status.as_ref().and_then(|status| status.phase));
+    for restore in context.stores.restores.state_filter(waits) {
+        push(&context.queues.restores, restore.as_ref());
+    }
+    let lost = |one: &BackupStorage| {
+        one.status.iter().flat_map(|status| &status.repositories).any(|repository| repository.error.is_some())
+    };
+    for storage in context.stores.storages.state_filter(lost) {
+        push(&context.queues.storages, storage.as_ref());
+    }
+}
+
+/// Whether a BackupConfiguration refers to something in a namespace that has no usage policy of its own.
+fn reaches(configuration: &BackupConfiguration, namespace: &str) -> bool {
+    let target = configuration.spec.target.iter().filter_map(|target| target.namespace.as_deref());
+    let repositories = configuration.spec.sessions.iter().flat_map(|session| &session.repositories);
+    let secrets = repositories.filter_map(|repository| repository.encryption_secret.as_ref()?.namespace.as_deref());
+    target.chain(secrets).any(|one| one == namespace)
 }
 
 fn job(context: &Context, old: Option<&Job>, new: Option<&Job>) {

@@ -8,6 +8,7 @@ use coffer_api::appcatalog::AppBinding;
 use coffer_api::core::{BackupConfiguration, BackupSession, RestoreSession};
 use coffer_api::shared::ObjectReference;
 use coffer_api::storage::{BackupStorage, Repository, RetentionPolicy, Snapshot};
+use coffer_api::usage;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -54,7 +55,7 @@ stores! {
     functions: Function,
     /// Only that they exist.
     apps: PartialObjectMeta<AppBinding>,
-    /// Their labels.
+    /// Their labels, and to whom they are open.
     namespaces: PartialObjectMeta<Namespace>,
     /// Of the following kinds only those that carry our label.
     jobs: Job,
@@ -99,6 +100,12 @@ impl Stores {
     /// The labels of a namespace; none if it is not known.
     pub(crate) fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
         get_global(&self.namespaces, namespace).map(|one| one.labels().clone()).unwrap_or_default()
+    }
+
+    /// Whether a namespace is open to objects of another one.
+    pub(crate) fn is_open(&self, namespace: &str, to: &str) -> bool {
+        namespace == to
+            || get_global(&self.namespaces, namespace).is_some_and(|one| usage::is_open(one.annotations(), to))
     }
 
     /// Every BackupSession of a BackupConfiguration.

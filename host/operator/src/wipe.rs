@@ -1,8 +1,10 @@
 //! Wiping data out when an object is deleted: by a Job that outlives the object's deletion, and says so on the object.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use coffer_api::meta::annotation;
+use coffer_api::storage::{BackupStorage, Repository};
 use kube::ResourceExt as _;
 
 use crate::apply::Object;
@@ -12,7 +14,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::events::{self, Note};
 use crate::prepare::{self, Progress};
-use crate::{jobs, stores};
+use crate::{backends, jobs};
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +50,20 @@ pub(crate) async fn drive<O: Object>(context: &Context, object: &O, work: &Work)
     }
 }
 
-/// The BackupStorage of a Repository in `namespace`, if it still exists.
-pub(crate) fn storage_of(
-    repository: &coffer_api::storage::Repository,
+/// The BackupStorage of a Repository, if it still exists and still lets the Repository's namespace use it. Without one there is nothing to reach the
+/// data by, and it stays where it is.
+pub(crate) async fn storage_of<O: Object>(
+    object: &O,
+    repository: &Repository,
     context: &Context,
-) -> Option<std::sync::Arc<coffer_api::storage::BackupStorage>> {
+) -> Option<Arc<BackupStorage>> {
     let namespace = repository.namespace().unwrap_or_default();
-    stores::referred(&context.stores.storages, repository.spec.storage_ref.as_ref()?, &namespace)
+    let part = backends::storage(Some(repository.spec.storage_ref.as_ref()?), &namespace, &context.stores);
+    if part.forbidden {
+        let why = part.problem.unwrap_or_default();
+        let note = Note::warning("DataRetained", format!("the data is not wiped out, and stays: {why}"));
+        events::publish(&context.recorder, object, vec![note]).await;
+        return None;
+    }
+    part.object
 }

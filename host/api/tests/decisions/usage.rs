@@ -4,7 +4,7 @@ use coffer_api::core::BackendReference;
 use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use coffer_api::shared::{ObjectReference, UsagePolicy};
 use coffer_api::storage::{BackupStorage, RetentionPolicy};
-use coffer_api::usage::{Labels, allowed, backends, default_for, matches, may_refer, refusal};
+use coffer_api::usage::{Labels, allowed, backends, default_for, is_open, matches, may_refer, not_open, refusal};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -137,4 +137,28 @@ fn backends_take_the_defaults_for_what_they_leave_out() {
     );
     assert_eq!(backends(std::slice::from_ref(&without_policy), "demo", &labels(), &[], &[]), [without_policy]);
     assert_eq!(backends(&[], "demo", &labels(), &[], &[]), [BackendReference::default()]);
+}
+
+#[rstest]
+#[case::nothing_said(None, false)]
+#[case::nobody(Some(""), false)]
+#[case::only_commas(Some(" , ,"), false)]
+#[case::named(Some("demo"), true)]
+#[case::among_others(Some("web, demo ,other"), true)]
+#[case::everybody(Some("*"), true)]
+#[case::everybody_among_others(Some("web,*"), true)]
+#[case::others(Some("web,other"), false)]
+#[case::a_part_of_a_name(Some("demo-2,my-demo"), false)]
+#[case::no_pattern(Some("dem*"), false)]
+fn a_namespace_is_open_to_those_that_it_names(#[case] value: Option<&str>, #[case] expected: bool) {
+    let annotations = value.map(|value| ("coffer.dev/allowed-from".to_owned(), value.to_owned())).into_iter().collect();
+    assert_eq!(is_open(&annotations, "demo"), expected);
+    assert!(!is_open(&annotations, "") || value.is_some_and(|value| value.contains('*')));
+}
+
+#[test]
+fn who_is_shut_out_is_told_how_to_get_in() {
+    let text = not_open("Secret vault/encrypt", "vault", "demo");
+    assert!(text.contains("Secret vault/encrypt is in namespace \"vault\""), "{text}");
+    assert!(text.contains("have demo added to the annotation coffer.dev/allowed-from of Namespace vault"), "{text}");
 }

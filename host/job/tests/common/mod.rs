@@ -217,6 +217,16 @@ spec: {{type: mysql, version: 9.7.0, clientConfig: {{url: \"mysql://127.0.0.1:{p
         }
     }
 
+    /// Grants in each namespace what these ClusterRoles grant, as RoleBindings do.
+    pub(crate) fn grant(&self, bound: impl Fn(&str) -> Vec<&'static str> + Send + 'static) {
+        self.cluster.grant(move |request| {
+            let granted =
+                |role: &str| coffer_deploy::rbac::grants(role, request.verb, &request.group, &request.resource);
+            let here = if request.namespace.is_empty() { Vec::new() } else { bound(&request.namespace) };
+            here.into_iter().any(granted) || granted(coffer_deploy::rbac::CATALOG_READER)
+        });
+    }
+
     /// A Snapshot's or another object's status.
     pub(crate) fn status(&self, resource: &str, name: &str) -> Value {
         self.cluster.get(resource, "demo", name).unwrap_or_else(|| panic!("no {resource} {name}"))["status"].clone()

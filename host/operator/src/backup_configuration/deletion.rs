@@ -13,7 +13,6 @@ use serde_json::json;
 
 use super::{repositories, schedule, view};
 use crate::apply;
-use crate::build::belongs;
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::{self, Note};
@@ -25,9 +24,7 @@ pub(super) async fn run(configuration: &Arc<BackupConfiguration>, context: &Cont
         return Ok(Action::await_change());
     }
     let view = view::of(configuration, context);
-    for trigger in context.stores.cron_jobs.state_filter(|one| belongs(one, configuration.as_ref())) {
-        schedule::remove(&view.namespace, &trigger.name_any(), context).await?;
-    }
+    schedule::remove(configuration, context, |_| true).await?;
     let sessions = context.stores.sessions_of(&view.namespace, &configuration.name_any());
     for session in &sessions {
         if session.metadata.deletion_timestamp.is_none() {
@@ -39,7 +36,7 @@ pub(super) async fn run(configuration: &Arc<BackupConfiguration>, context: &Cont
     if !sessions.is_empty() {
         return Ok(Action::requeue(SOON));
     }
-    for (name, policy) in repositories::policies(&view) {
+    for (name, policy) in repositories::policies(configuration) {
         let Some(repository) = view.repositories.get(&name) else { continue };
         release(&view, repository, policy, context).await?;
     }

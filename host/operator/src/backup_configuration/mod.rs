@@ -3,6 +3,7 @@
 mod deletion;
 mod repositories;
 mod schedule;
+mod shared;
 mod validate;
 mod view;
 
@@ -24,6 +25,7 @@ use crate::controller::Controller;
 use crate::error::Error;
 use crate::kstatus::{self, State};
 use crate::{apply, events};
+pub(crate) use shared::share;
 use view::View;
 
 /// How often a configuration is looked at when nothing has changed, to undo what nobody has told of.
@@ -73,7 +75,13 @@ async fn reconcile(configuration: &Arc<BackupConfiguration>, context: &Context) 
     let first = if is_ready && was_ready { first_backups(&view, &mut status, context).await } else { Ok(()) };
     write(configuration, &status, context).await?;
     first?;
-    Ok(Action::requeue(if is_ready { heartbeat(configuration) } else { context.options.limits.resync * 10 }))
+    let resync = context.options.limits.resync;
+    Ok(Action::requeue(match (is_ready, obstacles.is_empty()) {
+        (true, _) => heartbeat(configuration),
+        // What is in the way of a trigger is nobody's to watch.
+        (false, false) => resync,
+        (false, true) => resync * 10,
+    }))
 }
 
 /// What is there, as the status tells it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coffer_api::core::RepositoryDeletionPolicy;
+use coffer_api::core::{BackupConfiguration, RepositoryDeletionPolicy};
 use kube::ResourceExt as _;
 
 use super::view::View;
@@ -13,7 +13,7 @@ use crate::error::Error;
 
 /// Creates the Repositories whose storage can be used, and corrects what may change of those that exist.
 pub(super) async fn ensure(view: &View, context: &Context) -> Result<(), Error> {
-    let policies = policies(view);
+    let policies = policies(&view.configuration);
     for (_, reference, backend) in view.references() {
         let (Some(name), Some(backend)) = (&reference.name, backend) else { continue };
         let (Some(storage), Some(object)) = (&backend.storage.reference, &backend.storage.object) else { continue };
@@ -30,9 +30,9 @@ pub(super) async fn ensure(view: &View, context: &Context) -> Result<(), Error> 
 }
 
 /// What becomes of each Repository with its configuration. Where sessions disagree, what keeps more wins.
-pub(super) fn policies(view: &View) -> BTreeMap<String, Option<RepositoryDeletionPolicy>> {
+pub(super) fn policies(configuration: &BackupConfiguration) -> BTreeMap<String, Option<RepositoryDeletionPolicy>> {
     let mut policies: BTreeMap<String, Option<RepositoryDeletionPolicy>> = BTreeMap::new();
-    for (_, reference, _) in view.references() {
+    for reference in configuration.spec.sessions.iter().flat_map(|session| &session.repositories) {
         let Some(name) = reference.name.clone() else { continue };
         policies
             .entry(name)

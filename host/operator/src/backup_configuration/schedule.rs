@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use coffer_api::condition::{self, SCHEDULER_ENSURED};
-use coffer_api::core::{BackupConfigurationStatus, Session, SessionStatus};
+use coffer_api::core::{BackupConfiguration, BackupConfigurationStatus, Session, SessionStatus};
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 
 use super::view::View;
 use crate::apply;
-use crate::build::{self, belongs};
+use crate::build::{self, Invoker, belongs};
 use crate::context::Context;
 use crate::error::{Class, Error};
 use crate::stores;
@@ -34,7 +34,7 @@ pub(super) async fn ensure(
         let change = match outcome {
             Ok(true) => SCHEDULER_ENSURED.holds(),
             Ok(false) => SCHEDULER_ENSURED.fails_because("the BackupConfiguration is not valid"),
-            // Another manifest may do; another try will not.
+            // Another manifest may do, or another name; another try will not.
             Err(error) if error.class() == Class::Terminal => {
                 obstacles.push(format!("session {}: {error}", session.name.as_deref().unwrap_or_default()));
                 SCHEDULER_ENSURED.fails_because(error.to_string())
@@ -60,41 +60,48 @@ async fn trigger(
 ) -> Result<bool, Error> {
     let trigger = build::cron_job::build(&view.configuration, session, suspend, &context.options)?;
     let (namespace, name) = apply::place(&trigger.cron_job)?;
-    let stores = &context.stores;
-    let current = stores::get(&stores.cron_jobs, &namespace, &name);
+    let (client, stores, owner) = (&context.client, &context.stores, view.configuration.as_ref());
+    let cached = stores::get(&stores.cron_jobs, &namespace, &name);
     wanted.insert(name.clone());
-    if invalid && current.is_none() {
+    if invalid && cached.is_none() {
         return Ok(false);
     }
-    if current.as_ref().is_some_and(|current| !belongs(current.as_ref(), view.configuration.as_ref())) {
-        return Err(Error::Foreign { kind: "CronJob", namespace, name });
-    }
+    // Nothing is made for a trigger whose name is taken.
+    let current = apply::own(client, cached, &trigger.cron_job, owner).await?;
     if let Some(account) = trigger.service_account {
-        let current = stores::get(&stores.accounts, &namespace, &name);
-        apply::ensure(&context.client, current.as_deref(), account).await?;
+        let cached = stores::get(&stores.accounts, &namespace, &name);
+        apply::ensure_own(client, cached, account, owner).await?;
     }
     for binding in trigger.role_bindings {
-        let (namespace, name) = apply::place(&binding)?;
-        let current = stores::get(&stores.bindings, &namespace, &name);
-        apply::ensure(&context.client, current.as_deref(), binding).await?;
+        let cached = stores::get(&stores.bindings, &namespace, &name);
+        apply::ensure_own(client, cached, binding, owner).await?;
     }
-    apply::ensure(&context.client, current.as_deref(), trigger.cron_job).await?;
+    apply::ensure(client, current.as_deref(), trigger.cron_job).await?;
     Ok(!invalid)
 }
 
 /// Removes the triggers of sessions that are not in the configuration any more.
 async fn remove_others(view: &View, wanted: &BTreeSet<String>, context: &Context) -> Result<(), Error> {
-    let ours = context.stores.cron_jobs.state_filter(|one| belongs(one, view.configuration.as_ref()));
-    for trigger in ours.iter().filter(|one| !wanted.contains(&one.name_any())) {
-        remove(&view.namespace, &trigger.name_any(), context).await?;
-    }
-    Ok(())
+    remove(&view.configuration, context, |name| !wanted.contains(name)).await
 }
 
-/// Removes a trigger with what was made for it.
-pub(super) async fn remove(namespace: &str, name: &str, context: &Context) -> Result<(), Error> {
-    apply::delete::<CronJob>(&context.client, namespace, name, None).await?;
-    apply::delete::<RoleBinding>(&context.client, namespace, name, None).await?;
-    apply::delete::<ServiceAccount>(&context.client, namespace, name, None).await?;
+/// Removes the triggers of a configuration that have such names, each with what was made for it.
+pub(super) async fn remove(
+    configuration: &BackupConfiguration,
+    context: &Context,
+    unwanted: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let (client, invoker) = (&context.client, Invoker::of(configuration));
+    for trigger in context.stores.cron_jobs.state_filter(|one| belongs(one, configuration)) {
+        let (namespace, name) = apply::place(trigger.as_ref())?;
+        if unwanted(&name) {
+            apply::delete::<CronJob>(client, &namespace, &name, trigger.uid().as_deref()).await?;
+            let place = (namespace.as_str(), name.as_str());
+            let binding = stores::get::<RoleBinding>(&context.stores.bindings, place.0, place.1);
+            apply::delete_made_for(client, binding, place, &invoker).await?;
+            let account = stores::get::<ServiceAccount>(&context.stores.accounts, place.0, place.1);
+            apply::delete_made_for(client, account, place, &invoker).await?;
+        }
+    }
     Ok(())
 }

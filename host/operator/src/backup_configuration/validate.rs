@@ -8,6 +8,7 @@ use coffer_api::shared::{ObjectReference, TypedObjectReference};
 use coffer_api::storage::{Provider, Repository};
 use kube::ResourceExt as _;
 
+use super::shared;
 use super::view::View;
 
 /// Everything that is wrong.
@@ -15,7 +16,9 @@ pub(super) fn problems(view: &View) -> Vec<String> {
     let mut problems = Vec::new();
     backends(view, &mut problems);
     sessions(&view.configuration, &mut problems);
+    problems.extend(view.refused.iter().cloned());
     repositories(view, &mut problems);
+    problems.extend(shared::contradictions(&view.configuration, &view.elders));
     volumes(view, &mut problems);
     problems
 }

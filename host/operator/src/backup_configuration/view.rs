@@ -11,8 +11,10 @@ use coffer_api::shared::ResourceFoundStatus;
 use coffer_api::storage::{Repository, RepositoryPhase};
 use kube::ResourceExt as _;
 
+use super::shared;
 use crate::backends::{self, Backend};
 use crate::context::Context;
+use crate::reach::Reach;
 use crate::stores;
 use crate::tasks::{self, Direction};
 
@@ -28,6 +30,10 @@ pub(super) struct View {
     pub(super) repositories: BTreeMap<String, Arc<Repository>>,
     /// Every Repository in one of its storages, for conflicts of place.
     pub(super) neighbours: Vec<Arc<Repository>>,
+    /// The older BackupConfigurations of the namespace that name one of its Repositories too.
+    pub(super) elders: Vec<Arc<BackupConfiguration>>,
+    /// What it refers to in namespaces that are not open to it.
+    pub(super) refused: Vec<String>,
     /// What is missing for the tasks of its sessions.
     pub(super) task_problems: Vec<String>,
     dependencies: Vec<ResourceFoundStatus>,
@@ -38,9 +44,15 @@ pub(super) fn of(configuration: &Arc<BackupConfiguration>, context: &Context) ->
     let namespace = configuration.namespace().unwrap_or_default();
     let spec = &configuration.spec;
     let backends = backends::resolve(configuration, stores);
+    let mut reach = Reach::within(&namespace);
     let target_found = spec.target.as_ref().map(|target| {
-        stores::get(&stores.apps, target.namespace.as_deref().unwrap_or(&namespace), &target.name).is_some()
+        // Whether there is one where it may not look is not its business.
+        reach.target(target, stores)
+            && stores::get(&stores.apps, target.namespace.as_deref().unwrap_or(&namespace), &target.name).is_some()
     });
+    for secret in shared::repositories(configuration).filter_map(|one| one.encryption_secret.as_ref()) {
+        reach.secret(secret, &namespace, stores);
+    }
     let names = spec.sessions.iter().flat_map(|session| &session.repositories).filter_map(|one| one.name.clone());
     let repositories =
         names.filter_map(|name| Some((name.clone(), stores::get(&stores.repositories, &namespace, &name)?))).collect();
@@ -63,6 +75,8 @@ pub(super) fn of(configuration: &Arc<BackupConfiguration>, context: &Context) ->
         backends,
         repositories,
         neighbours,
+        elders: shared::elders(configuration, stores),
+        refused: reach.refused().to_vec(),
         dependencies,
     }
 }

@@ -1,6 +1,5 @@
 //! Build and apply: takes the step that was planned, then writes the status.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +35,7 @@ use crate::context::Context;
 use crate::error::{Class, Error};
 use crate::events::{self, Note};
 use crate::kstatus::{self, State};
+use crate::reach::Reach;
 use crate::{jobs, stores, tasks};
 
 /// How much longer than its deadline Kubernetes lets a Job live: the operator ends it first, if it is there.
@@ -222,7 +222,7 @@ struct Ground {
     addon: Arc<Addon>,
     task: Task,
     reference: TaskReference,
-    namespaces: BTreeSet<String>,
+    reach: Reach,
 }
 
 fn ground(view: &View, context: &Context) -> Result<Ground, Error> {
@@ -235,18 +235,18 @@ fn ground(view: &View, context: &Context) -> Result<Ground, Error> {
     let stores = &context.stores;
     let (addon, task, reference) = tasks::resolve(stores, session.addon.as_ref(), tasks::Direction::Backup)
         .map_err(|why| Error::Waiting(why.join("; ")))?;
-    let mut namespaces = BTreeSet::from([namespace.clone()]);
-    let target = view.configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref());
-    namespaces.extend(target.and_then(|target| target.namespace.clone()));
+    let mut reach = Reach::within(&namespace);
     let mut storages = Vec::new();
     for part in &view.parts {
-        let spec = part.repository.as_ref().map(|repository| &repository.spec);
-        namespaces.extend(spec.and_then(|spec| spec.encryption_secret.as_ref()?.namespace.clone()));
-        let Some(reference) = spec.and_then(|spec| spec.storage_ref.as_ref()) else { continue };
-        namespaces.extend(reference.namespace.clone());
+        let Some(spec) = part.repository.as_ref().map(|repository| &repository.spec) else { continue };
+        if let Some(secret) = &spec.encryption_secret {
+            reach.secret(secret, &namespace, stores);
+        }
+        let Some(reference) = &spec.storage_ref else { continue };
+        reach.storage_ref(reference, &namespace, stores);
         storages.extend(stores::referred(&stores.storages, reference, &namespace));
     }
-    Ok(Ground { namespace, name, session, storages, addon, task, reference, namespaces })
+    Ok(Ground { namespace, name, session, storages, addon, task, reference, reach })
 }
 
 impl Ground {
@@ -269,7 +269,7 @@ impl Ground {
                 .map(str::to_owned)
                 .to_vec(),
             role: cluster_role::BACKUP_JOB,
-            namespaces: self.namespaces.clone(),
+            reach: self.reach.clone(),
             volumes: Volumes::scratch()
                 .storages(self.storages.iter().map(AsRef::as_ref))?
                 .task(&self.task, &self.reference)?,
@@ -280,7 +280,10 @@ impl Ground {
 }
 
 async fn start_executor(view: &View, status: &BackupSessionStatus, context: &Context) -> Result<(), Error> {
-    let ground = ground(view, context)?;
+    let mut ground = ground(view, context)?;
+    if let Some(target) = view.configuration.as_ref().and_then(|configuration| configuration.spec.target.as_ref()) {
+        ground.reach.target(target, &context.stores);
+    }
     let left = status.backup_deadline.as_ref().map(|deadline| deadline.0.duration_since(context.now()));
     let left = left.map(|left| Duration::try_from(left).unwrap_or_default().saturating_add(MARGIN));
     tracing::debug!(addon = %ground.addon.name_any(), session = ground.name, "starting the executor");
@@ -335,7 +338,11 @@ async fn start_retention(view: &View, status: &mut BackupSessionStatus, context:
         return Ok(Retention::Noted);
     }
     let mut ground = ground(view, context)?;
-    ground.namespaces.extend(policies.into_iter().filter_map(|(_, policy)| policy.namespace));
+    for (_, policy) in policies {
+        if let Some(policy) = stores::referred(&context.stores.policies, &policy, &ground.namespace) {
+            ground.reach.policy(&policy, &context.stores);
+        }
+    }
     let backup = ground.work(view, context)?;
     let work = Work {
         name: retention_job(&ground.name),

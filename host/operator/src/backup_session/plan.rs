@@ -87,6 +87,11 @@ impl Planner<'_> {
             }
         }
         if condition::is_false(&self.status.conditions, SNAPSHOTS_ENSURED) {
+            // Nothing will ever work on those that have been created.
+            if self.view.parts.iter().any(|part| !part.is_final()) {
+                let why = message(&self.status, SNAPSHOTS_ENSURED);
+                return self.with(Step::Condemn(why), None);
+            }
             return self.finish();
         }
         if !condition::exists(&self.status.conditions, BACKUP_EXECUTOR_ENSURED) {

@@ -217,6 +217,22 @@ fn each_state_has_its_step() {
             Step::Finish(Vec::new()),
         ),
         (
+            "some snapshots, not all",
+            status(&[("SnapshotsEnsured", "False")], none.clone()),
+            Facts::None,
+            gone(),
+            gone(),
+            Step::Condemn("as told".to_owned()),
+        ),
+        (
+            "some snapshots, condemned",
+            status(&[("SnapshotsEnsured", "False")], none.clone()),
+            Facts::Incomplete,
+            gone(),
+            gone(),
+            Step::Finish(Vec::new()),
+        ),
+        (
             "no snapshots",
             status(&[("SnapshotsEnsured", "False")], none),
             Facts::Gone,

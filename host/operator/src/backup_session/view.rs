@@ -60,15 +60,19 @@ pub(crate) async fn of(session: &Arc<BackupSession>, context: &Context) -> Resul
     let status = session.status.as_ref();
     let is_open = !phase::session_is_final(status.and_then(|status| status.phase));
     let done = |type_| is_open && status.is_some_and(|status| condition::is_true(&status.conditions, type_));
+    // Even if that failed, some may have been created.
+    let tried = is_open && status.is_some_and(|status| condition::exists(&status.conditions, SNAPSHOTS_ENSURED));
     let mut parts = Vec::new();
     // What was decided at the start holds, whatever becomes of the configuration.
     for decided in status.map(|status| status.snapshots.as_slice()).unwrap_or_default() {
         let snapshot_name = decided.name.clone().unwrap_or_default();
         let repository_name = decided.repository.clone().unwrap_or_default();
         let mut snapshot = stores::get(&stores.snapshots, &namespace, &snapshot_name);
-        if snapshot.is_none() && done(SNAPSHOTS_ENSURED) {
+        if snapshot.is_none() && tried {
             snapshot = apply::read(&context.client, &namespace, &snapshot_name).await?.map(Arc::new);
         }
+        // Another's Snapshot of that name is none of it.
+        let snapshot = snapshot.filter(|snapshot| snapshot.spec.backup_session.as_deref() == Some(&name));
         let repository = stores::get(&stores.repositories, &namespace, &repository_name);
         parts.push(Part { repository_name, repository, snapshot_name, snapshot });
     }

@@ -2,9 +2,9 @@
 
 mod deletion;
 mod status;
+mod sync;
 mod validate;
 
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::context::Context;
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::prepare::{self, Progress};
+use crate::reach::Reach;
 use crate::{apply, jobs, stores};
 
 /// Annotation of a Job: a digest of the settings that it works with.
@@ -55,7 +56,8 @@ async fn reconcile(storage: &BackupStorage, context: &Context) -> Result<Action,
     let others = context.stores.storages.state();
     let problem = validate::problem(storage, others.iter().map(AsRef::as_ref));
     let (step, again) = match problem {
-        Some(why) => (status::Step::Invalid(why), None),
+        // Most of what makes it valid leads here by itself.
+        Some(why) => (status::Step::Invalid(why), Some(context.options.limits.resync * 10)),
         None => initialize(storage, &mut status, context).await?,
     };
     status::conclude(storage, &mut status, &step, context);
@@ -71,6 +73,7 @@ async fn initialize(
 ) -> Result<(status::Step, Option<Duration>), Error> {
     // It may have to bring back the Snapshots of a large backend.
     let work = Work { deadline: Some(context.options.limits.prepare * 6), ..initializer(storage)? };
+    let work = sync::widened(work, sync::reach(storage, status, &context.stores));
     let job =
         stores::get(&context.stores.jobs, &work.namespace, &work.name).filter(|job| belongs(job.as_ref(), storage));
     let is_done = condition::is_true(&status.conditions, BACKEND_INITIALIZED);
@@ -85,7 +88,7 @@ async fn initialize(
         return Ok((status::Step::Working("the settings have changed".to_owned()), Some(Duration::from_secs(1))));
     }
     if is_done {
-        return Ok((status::Step::Done, None));
+        return Ok((status::Step::Done, Box::pin(sync::drive(storage, status, &work, context)).await?));
     }
     let since = condition::find(&status.conditions, BACKEND_INITIALIZED).map(|one| one.last_transition_time.0);
     Ok(match prepare::drive(context, storage, &work, since).await? {
@@ -117,7 +120,7 @@ fn work(storage: &BackupStorage) -> Result<Work, Error> {
         container: "initialize".to_owned(),
         args: Vec::new(),
         role: cluster_role::STORAGE_INITIALIZER_JOB,
-        namespaces: BTreeSet::from([namespace.clone()]),
+        reach: Reach::within(&namespace),
         volumes: Volumes::scratch().storages([storage])?,
         settings,
         deadline: None,

@@ -1,7 +1,7 @@
 //! The status of a BackupStorage.
 
 use coffer_api::condition::{self, BACKEND_INITIALIZED, BACKEND_SECRET_FOUND};
-use coffer_api::storage::{BackupStorage, BackupStorageStatus, RepositoryInfo, StoragePhase};
+use coffer_api::storage::{BackupStorage, BackupStorageStatus, Repository, RepositoryInfo, StoragePhase};
 use coffer_api::{phase, size};
 use kube::ResourceExt as _;
 
@@ -57,10 +57,17 @@ pub(super) fn conclude(storage: &BackupStorage, status: &mut BackupStorageStatus
     kstatus::set(&mut status.conditions, &state, storage.metadata.generation, now);
 }
 
-/// The repositories in the storage: those of the cluster, and those that could not be brought into it.
+/// The repositories in the storage: those of the cluster, and those that could not be brought into it, or not as a whole.
 fn repositories(storage: &BackupStorage, status: &mut BackupStorageStatus, context: &Context) {
     let (namespace, name) = (storage.namespace().unwrap_or_default(), storage.name_any());
     let existing = context.stores.repositories_in(&namespace, &name);
+    let before = std::mem::take(&mut status.repositories);
+    let error_of = |repository: &Repository| {
+        let same = |one: &&RepositoryInfo| {
+            (&one.namespace, &one.name) == (&repository.metadata.namespace, &repository.metadata.name)
+        };
+        before.iter().find(same).and_then(|one| one.error.clone())
+    };
     let mut all: Vec<RepositoryInfo> = existing
         .iter()
         .map(|repository| RepositoryInfo {
@@ -68,14 +75,13 @@ fn repositories(storage: &BackupStorage, status: &mut BackupStorageStatus, conte
             namespace: repository.namespace(),
             path: repository.spec.path.clone(),
             size: repository.status.as_ref().and_then(|status| status.size.clone()),
-            synced: Some(true),
-            error: None,
+            synced: Some(error_of(repository).is_none()),
+            error: error_of(repository),
         })
         .collect();
     let is_known =
         |one: &RepositoryInfo| all.iter().any(|other| (&other.namespace, &other.name) == (&one.namespace, &one.name));
-    let failed: Vec<_> =
-        status.repositories.iter().filter(|one| one.error.is_some() && !is_known(one)).cloned().collect();
+    let failed: Vec<_> = before.iter().filter(|one| one.error.is_some() && !is_known(one)).cloned().collect();
     all.extend(failed);
     all.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
     status.repositories = all;

@@ -1,7 +1,5 @@
 //! The CronJob that triggers a session: its pod creates a BackupSession and ends.
 
-use std::collections::BTreeSet;
-
 use coffer_api::core::{BackupConfiguration, Session};
 use coffer_api::meta::cluster_role;
 use coffer_api::names;
@@ -17,6 +15,7 @@ use crate::build::volumes::Volumes;
 use crate::build::{Invoker, labels, owner, pod, role_binding, service_account};
 use crate::error::Error;
 use crate::options::Options;
+use crate::reach::Reach;
 
 /// How long a trigger may take, and how often it is tried, when the user does not say.
 const TRIGGER_SECONDS: i64 = 600;
@@ -57,7 +56,7 @@ pub(crate) fn build(
         container: "trigger".to_owned(),
         args: args.into_iter().chain([session_name.as_str()]).map(str::to_owned).collect(),
         role: cluster_role::CRON_JOB,
-        namespaces: BTreeSet::from([namespace.clone()]),
+        reach: Reach::within(&namespace),
         volumes: Volumes::scratch(),
         settings,
         deadline: None,
@@ -109,7 +108,7 @@ pub(crate) fn build(
             (&namespace, &name),
             &account,
             work.role,
-            &work.namespaces,
+            &work.reach,
             &invoker,
             Some(&owner),
         ),

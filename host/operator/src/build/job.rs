@@ -1,6 +1,5 @@
 //! The Jobs: who they are, what they may do, and what they run.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -14,6 +13,7 @@ use crate::build::volumes::Volumes;
 use crate::build::{INVOKER, Invoker, labels, pod, role_binding, service_account};
 use crate::error::Error;
 use crate::options::Options;
+use crate::reach::Reach;
 
 /// How long a Job without an owner stays when it has finished, should the operator not remove it.
 const ORPHAN_TTL: i32 = 24 * 3600;
@@ -37,10 +37,10 @@ pub(crate) struct Work {
     pub(crate) container: String,
     /// Arguments of the container.
     pub(crate) args: Vec<String>,
-    /// The `ClusterRole` that it needs.
+    /// The `ClusterRole` that it needs in its namespace.
     pub(crate) role: &'static str,
-    /// The namespaces that it needs it in.
-    pub(crate) namespaces: BTreeSet<String>,
+    /// What it reaches elsewhere.
+    pub(crate) reach: Reach,
     /// Volumes.
     pub(crate) volumes: Volumes,
     /// The user's settings.
@@ -90,7 +90,7 @@ pub(crate) fn build(work: &Work, options: &Options) -> Result<Objects, Error> {
             (namespace, name),
             account,
             work.role,
-            &work.namespaces,
+            &work.reach,
             invoker,
             work.owner.as_ref(),
         ),
@@ -138,7 +138,7 @@ pub(crate) mod tests {
             container: "logical-backup-0".to_owned(),
             args: ["run", "backup", "--namespace", "demo", "--session", "sample-daily-1"].map(str::to_owned).to_vec(),
             role: "kubestash-backup-job",
-            namespaces: BTreeSet::from(["demo".to_owned()]),
+            reach: Reach::within("demo"),
             volumes: Volumes::scratch(),
             settings,
             deadline: Some(Duration::from_secs(90)),

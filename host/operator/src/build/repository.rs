@@ -33,15 +33,17 @@ pub(crate) fn build(
             storage_ref: Some(here(storage)),
             path: reference.directory.clone(),
             encryption_secret: reference.encryption_secret.as_ref().map(here),
-            deletion_policy: match policy {
-                Some(RepositoryDeletionPolicy::WipeOut) => DeletionPolicy::WipeOut,
-                // A Repository knows no Retain: that keeps the object itself.
-                Some(RepositoryDeletionPolicy::Delete | RepositoryDeletionPolicy::Retain) | None => {
-                    DeletionPolicy::Delete
-                }
-            },
+            deletion_policy: deletion_policy(policy),
             paused: None,
         },
         status: None,
+    }
+}
+
+/// What a Repository says of its data. It knows no Retain: that keeps the object itself.
+pub(crate) fn deletion_policy(policy: Option<RepositoryDeletionPolicy>) -> DeletionPolicy {
+    match policy {
+        Some(RepositoryDeletionPolicy::WipeOut) => DeletionPolicy::WipeOut,
+        Some(RepositoryDeletionPolicy::Delete | RepositoryDeletionPolicy::Retain) | None => DeletionPolicy::Delete,
     }
 }

@@ -1,7 +1,6 @@
 //! The Repository controller: a Job writes the repository down in its storage, and on deletion another one wipes it out if
 //! so wanted.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use crate::controller::Controller;
 use crate::error::Error;
 use crate::kstatus::{self, State};
 use crate::prepare::{self, Progress};
+use crate::reach::Reach;
 use crate::wipe::{self, Wipe};
 use crate::{apply, backends, events, jobs};
 
@@ -90,8 +90,10 @@ async fn initialize(
         (None, Some(storage)) => storage,
         (problem, _) => return Ok((Step::Waiting(problem.unwrap_or_default()), None)),
     };
-    let work =
-        Work { deadline: Some(context.options.limits.prepare), ..work(repository, &storage, "initialize-repository")? };
+    let work = Work {
+        deadline: Some(context.options.limits.prepare),
+        ..work(repository, &storage, "initialize-repository", context)?
+    };
     let since = condition::find(&status.conditions, REPOSITORY_INITIALIZED).map(|one| one.last_transition_time.0);
     Ok(match prepare::drive(context, repository, &work, since).await? {
         Progress::Working(what) => (Step::Working(what), Some(context.options.limits.resync)),
@@ -125,11 +127,11 @@ fn conclude(repository: &Repository, status: &mut RepositoryStatus, step: &Step,
     kstatus::set(&mut status.conditions, &state, repository.metadata.generation, now);
 }
 
-/// A Job that works on the repository in its storage.
-pub(crate) fn work(repository: &Repository, storage: &BackupStorage, verb: &str) -> Result<Work, Error> {
+/// A Job that works on the repository in its storage, without its password.
+fn work(repository: &Repository, storage: &BackupStorage, verb: &str, context: &Context) -> Result<Work, Error> {
     let (namespace, name) = apply::place(repository)?;
-    let secret = repository.spec.encryption_secret.as_ref().and_then(|secret| secret.namespace.clone());
-    let namespaces = [Some(namespace.clone()), storage.namespace(), secret].into_iter().flatten();
+    let mut reach = Reach::within(&namespace);
+    reach.storage(storage, &context.stores);
     Ok(Work {
         invoker: Invoker::of(repository),
         owner: Some(build::owner(repository)?),
@@ -138,7 +140,7 @@ pub(crate) fn work(repository: &Repository, storage: &BackupStorage, verb: &str)
         container: "initialize".to_owned(),
         args: ["run", verb, "--namespace", &namespace, "--name", &name].map(str::to_owned).to_vec(),
         role: cluster_role::BACKEND_JOB,
-        namespaces: namespaces.collect::<BTreeSet<_>>(),
+        reach,
         volumes: Volumes::scratch().storages([storage])?,
         settings: Settings::of_runtime(storage.spec.runtime_settings.as_ref()),
         deadline: None,
@@ -154,7 +156,7 @@ pub(crate) fn cleaner(
     (kind, name): (&str, &str),
     context: &Context,
 ) -> Result<Work, Error> {
-    let work = work(repository, storage, "cleanup")?;
+    let work = work(repository, storage, "cleanup", context)?;
     let args = ["run", "cleanup", "--namespace", &work.namespace, "--kind", kind, "--name", name];
     Ok(Work {
         args: args.map(str::to_owned).to_vec(),
@@ -178,7 +180,7 @@ async fn delete(repository: &Repository, context: &Context) -> Result<Action, Er
         return Ok(Action::await_change());
     }
     if repository.spec.deletion_policy == DeletionPolicy::WipeOut
-        && let Some(storage) = wipe::storage_of(repository, context)
+        && let Some(storage) = wipe::storage_of(repository, repository, context).await
     {
         let work = cleaner(repository, &storage, ("Repository", &repository.name_any()), context)?;
         if let Wipe::Working(again) = wipe::drive(context, repository, &work).await? {

@@ -1,6 +1,5 @@
 //! Build and apply: takes the step that was planned, then writes the status.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coffer_api::condition::{self, RESTORE_EXECUTOR_ENSURED};
@@ -78,16 +77,6 @@ async fn start(view: &View, status: &RestoreSessionStatus, context: &Context) ->
     let function = function.as_ref().and_then(|function| function.spec.runtime_settings.as_ref());
     let template = info.and_then(|info| info.job_template.as_ref());
     let container = info.and_then(|info| info.container_runtime_settings.as_ref());
-    let repository = view.repository.as_ref().map(|repository| &repository.spec);
-    let data = session.spec.data_source.as_ref();
-    let namespaces = [
-        Some(namespace.clone()),
-        Some(view.source_namespace.clone()),
-        session.spec.target.as_ref().and_then(|target| target.namespace.clone()),
-        repository.and_then(|spec| spec.storage_ref.as_ref()?.namespace.clone()),
-        repository.and_then(|spec| spec.encryption_secret.as_ref()?.namespace.clone()),
-        data.and_then(|data| data.encryption_secret.as_ref()?.namespace.clone()),
-    ];
     let left = status.restore_deadline.as_ref().map(|deadline| deadline.0.duration_since(context.now()));
     let work = Work {
         invoker: Invoker::of(session),
@@ -97,7 +86,7 @@ async fn start(view: &View, status: &RestoreSessionStatus, context: &Context) ->
         container: tasks::container(&task),
         args: ["run", "restore", "--namespace", &namespace, "--session", &name].map(str::to_owned).to_vec(),
         role: cluster_role::RESTORE_JOB,
-        namespaces: namespaces.into_iter().flatten().collect::<BTreeSet<_>>(),
+        reach: view.reach.clone(),
         volumes: Volumes::scratch().storages(view.storage.as_deref())?.task(&task, &reference)?,
         settings: Settings::of_template(template, container).over(function),
         deadline: left.map(|left| Duration::try_from(left).unwrap_or_default().saturating_add(MARGIN)),

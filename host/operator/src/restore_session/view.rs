@@ -6,13 +6,14 @@ use coffer_api::condition::{self, RESTORE_EXECUTOR_ENSURED};
 use coffer_api::core::{DataSource, RestoreSession};
 use coffer_api::phase;
 use coffer_api::shared::{ResourceFoundStatus, SnapshotPhase};
-use coffer_api::storage::{BackupStorage, GROUP, Repository, Snapshot};
+use coffer_api::storage::{BackupStorage, GROUP, Snapshot};
 use kube::ResourceExt as _;
 
 use crate::build::Invoker;
 use crate::context::Context;
 use crate::error::Error;
 use crate::job_state::JobState;
+use crate::reach::Reach;
 use crate::restore_session::pause::{self, Pausable};
 use crate::tasks::{self, Direction};
 use crate::{backends, jobs, stores};
@@ -21,11 +22,10 @@ use crate::{backends, jobs, stores};
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) session: Arc<RestoreSession>,
-    /// Namespace of the data source.
-    pub(super) source_namespace: String,
     pub(super) target_found: Option<bool>,
-    pub(super) repository: Option<Arc<Repository>>,
     pub(super) storage: Option<Arc<BackupStorage>>,
+    /// What its Job reaches.
+    pub(super) reach: Reach,
     /// What has to be there before it can begin, and is not.
     pub(super) missing: Vec<String>,
     pub(super) dependencies: Vec<ResourceFoundStatus>,
@@ -43,8 +43,12 @@ pub(super) async fn of(session: &Arc<RestoreSession>, context: &Context) -> Resu
     let data = spec.data_source.clone().unwrap_or_default();
     let source_namespace = data.namespace.clone().unwrap_or_else(|| namespace.clone());
     let mut missing = Vec::new();
+    let mut reach = Reach::within(&namespace);
     let target_found = spec.target.as_ref().map(|target| {
         let place = target.namespace.as_deref().unwrap_or(&namespace);
+        if !reach.target(target, stores) {
+            return false;
+        }
         let found = stores::get(&stores.apps, place, &target.name).is_some();
         if !found {
             missing.push(format!("AppBinding {place}/{} of its target not found; create it", target.name));
@@ -52,9 +56,12 @@ pub(super) async fn of(session: &Arc<RestoreSession>, context: &Context) -> Resu
         found
     });
     missing.extend(tasks::resolve(stores, spec.addon.as_ref(), Direction::Restore).err().into_iter().flatten());
-    let (snapshot, problem) = snapshot(&data, &source_namespace, context);
+    // What there is where it may not look is not its business.
+    let is_open = reach.source(&source_namespace, stores);
+    let (snapshot, problem) = if is_open { snapshot(&data, &source_namespace, context) } else { (None, None) };
     missing.extend(problem);
     let repository = data.repository.clone().or_else(|| snapshot.as_ref()?.spec.repository.clone());
+    let repository = repository.filter(|_| is_open);
     let repository = repository.and_then(|name| {
         let found = stores::get(&stores.repositories, &source_namespace, &name);
         if found.is_none() {
@@ -64,9 +71,20 @@ pub(super) async fn of(session: &Arc<RestoreSession>, context: &Context) -> Resu
     });
     let storage = repository.as_ref().and_then(|repository| {
         let part = backends::storage(repository.spec.storage_ref.as_ref(), &source_namespace, stores);
+        // The namespace of the source may use the storage; so must this one, for its Job reads the Secret.
+        if let Some(storage) = part.object.as_ref().filter(|_| !part.forbidden) {
+            reach.storage(storage, stores);
+        }
         missing.extend(part.problem);
-        part.object
+        part.object.filter(|_| !part.forbidden)
     });
+    let of_repository = repository.as_ref().and_then(|repository| repository.spec.encryption_secret.as_ref());
+    match (&data.encryption_secret, of_repository) {
+        (Some(secret), _) => reach.secret(secret, &namespace, stores),
+        (None, Some(secret)) => reach.secret(secret, &source_namespace, stores),
+        (None, None) => {}
+    }
+    missing.extend(reach.refused().iter().cloned());
     let mut dependencies: Vec<_> = tasks::dependency(stores, spec.addon.as_ref()).into_iter().collect();
     if let Some(wanted) = data.snapshot.as_deref().filter(|name| *name != "latest" && !is_restic_id(name)) {
         dependencies.push(ResourceFoundStatus {
@@ -86,10 +104,9 @@ pub(super) async fn of(session: &Arc<RestoreSession>, context: &Context) -> Resu
         backups: pause::of(session, context),
         bound: !stores.bindings_of(&Invoker::of(session.as_ref())).is_empty(),
         session: Arc::clone(session),
-        source_namespace,
         target_found,
-        repository,
         storage,
+        reach,
         missing,
         dependencies,
     })

@@ -24,7 +24,7 @@ use crate::kstatus::{self, State};
 use crate::wipe::{self, Wipe};
 use crate::{apply, jobs, repository, stores};
 
-/// How long a Snapshot may be without the session that makes it. A Job that brings Snapshots back from a storage first
+/// How long a Snapshot may be without a session that is at work. A Job that brings Snapshots back from a storage first
 /// creates them and then writes their state.
 const ORPHAN_PATIENCE: Duration = Duration::from_mins(5);
 
@@ -55,7 +55,7 @@ async fn reconcile(snapshot: &Snapshot, context: &Context) -> Result<Action, Err
     if !phase::is_final(phase::snapshot(&status)) {
         match orphaned(snapshot, context).await? {
             Some(Duration::ZERO) => {
-                let why = "its BackupSession does not exist any more, and nothing works on it";
+                let why = "its BackupSession has ended, or is gone, and nothing works on it";
                 condition::set(&mut status.conditions, BACKUP_INCOMPLETE.holds_because(why), context.now());
             }
             patience => again = patience,
@@ -68,11 +68,13 @@ async fn reconcile(snapshot: &Snapshot, context: &Context) -> Result<Action, Err
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// How much longer to wait for the session of an unfinished Snapshot; `None` if it is there.
+/// How much longer to wait for the session of an unfinished Snapshot; `None` if it is there and has not ended.
 async fn orphaned(snapshot: &Snapshot, context: &Context) -> Result<Option<Duration>, Error> {
     let namespace = snapshot.namespace().unwrap_or_default();
     let session = snapshot.spec.backup_session.as_deref().unwrap_or_default();
-    if stores::get(&context.stores.sessions, &namespace, session).is_some() {
+    let ended =
+        |session: &BackupSession| phase::session_is_final(session.status.as_ref().and_then(|status| status.phase));
+    if stores::get(&context.stores.sessions, &namespace, session).is_some_and(|session| !ended(&session)) {
         return Ok(None);
     }
     let age = snapshot.creation_timestamp().map(|created| context.now().duration_since(created.0));
@@ -82,7 +84,7 @@ async fn orphaned(snapshot: &Snapshot, context: &Context) -> Result<Option<Durat
         None if session.is_empty() => Ok(Some(Duration::ZERO)),
         None => {
             let found = apply::read::<BackupSession>(&context.client, &namespace, session).await?;
-            Ok(found.is_none().then_some(Duration::ZERO))
+            Ok(found.is_none_or(|found| ended(&found)).then_some(Duration::ZERO))
         }
     }
 }
@@ -151,9 +153,13 @@ async fn delete(snapshot: &Snapshot, context: &Context) -> Result<Action, Error>
         .filter(|repository| repository.metadata.deletion_timestamp.is_none());
     if snapshot.spec.deletion_policy == DeletionPolicy::WipeOut
         && let Some(repository) = repository
-        && let Some(storage) = wipe::storage_of(&repository, context)
+        && let Some(storage) = wipe::storage_of(snapshot, &repository, context).await
     {
-        let work = repository::cleaner(&repository, &storage, ("Snapshot", &snapshot.name_any()), context)?;
+        let mut work = repository::cleaner(&repository, &storage, ("Snapshot", &snapshot.name_any()), context)?;
+        // To forget some of a repository takes its password.
+        if let Some(secret) = &repository.spec.encryption_secret {
+            work.reach.secret(secret, &namespace, &context.stores);
+        }
         if let Wipe::Working(again) = wipe::drive(context, snapshot, &work).await? {
             return Ok(Action::requeue(again));
         }

@@ -252,10 +252,21 @@ impl Fake {
                 let (lines, dropped): (Vec<Bytes>, bool) = {
                     let state = state.lock().unwrap();
                     let begin = state.log.partition_point(|(version, ..)| *version <= from);
-                    let events = state.log[begin..]
-                        .iter()
-                        .filter(|(_, _, key, value)| is_wanted(key, value, &resource, &namespace, selector.as_ref()));
-                    let lines = events.map(|(_, kind, _, value)| {
+                    let wanted =
+                        |key: &Key, value: &Value| is_wanted(key, value, &resource, &namespace, selector.as_ref());
+                    let events = state.log[begin..].iter().enumerate().filter_map(|(index, (_, kind, key, value))| {
+                        if wanted(key, value) {
+                            return Some((*kind, value));
+                        }
+                        // What has lost the label is gone for those that watch the label; they are told as it was.
+                        if selector.is_none() || key.resource != resource {
+                            return None;
+                        }
+                        let before = state.log[..begin + index].iter().rev().find(|(_, _, other, _)| other == key);
+                        let lost = before.filter(|(_, kind, key, old)| *kind != "DELETED" && wanted(key, old));
+                        lost.map(|(_, _, _, old)| ("DELETED", old))
+                    });
+                    let lines = events.map(|(kind, value)| {
                         format!("{}\n", json!({"type": kind, "object": shown(value, metadata_only)})).into()
                     });
                     let lines = lines.collect();
@@ -306,6 +317,9 @@ fn kind(plural: &str) -> &'static str {
         "pods" => "Pod",
         "namespaces" => "Namespace",
         "jobs" => "Job",
+        "cronjobs" => "CronJob",
+        "serviceaccounts" => "ServiceAccount",
+        "rolebindings" => "RoleBinding",
         other => panic!("which kind is {other}?"),
     }
 }

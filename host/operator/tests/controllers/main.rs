@@ -15,6 +15,8 @@ mod chaos;
 mod deletion;
 mod fake;
 mod leader;
+mod owners;
 mod restore;
 mod setup;
+mod tenancy;
 mod world;

@@ -4,15 +4,22 @@ use serde_json::json;
 
 use crate::world::{
     ACCOUNTS, APPS, BINDINGS, CONFIGURATIONS, CRON_JOBS, EVENTS, JOBS, POLICIES, Play, REPOSITORIES, SESSIONS,
-    STORAGES, World, condition, configuration, names,
+    STORAGES, World, condition, configuration, facts, finish, names,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_is_ready_when_its_job_says_so() {
     let world = World::new();
+    world.plays("initialize-storage", Play::Hang);
     let _operator = world.operator();
     world.base();
+    world.until("its Job is there", |fake| fake.get(JOBS, "demo", "init-s3").is_some()).await;
+    let binding = world.fake.get(BINDINGS, "demo", "init-s3").unwrap();
+    assert_eq!(binding["roleRef"]["name"], "kubestash-storage-initializer-job");
+    facts(&world.fake, "demo", "initialize-storage", None, "s3", None);
+    finish(&world.fake, "demo", "init-s3", "Complete");
     world.phase(STORAGES, "s3", "Ready").await;
+    world.until("the Job's rights end with it", |fake| fake.all(BINDINGS).is_empty()).await;
     let storage = world.fake.get(STORAGES, "demo", "s3").unwrap();
     assert_eq!(condition(&storage, "Ready")["status"], "True");
     assert_eq!(storage["status"]["observedGeneration"], storage["metadata"]["generation"]);
@@ -23,8 +30,6 @@ async fn a_storage_is_ready_when_its_job_says_so() {
         job["spec"]["template"]["spec"]["containers"][0]["args"],
         json!(["run", "initialize-storage", "--namespace", "demo", "--name", "s3"])
     );
-    let binding = world.fake.get(BINDINGS, "demo", "init-s3").unwrap();
-    assert_eq!(binding["roleRef"]["name"], "kubestash-storage-initializer-job");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +171,9 @@ async fn a_storage_of_another_namespace_is_used_only_if_it_allows_it() {
         world.fake.all(BINDINGS).into_iter().filter(|one| one["metadata"]["namespace"] == "storage").collect();
     let left: Vec<_> = names(&left).into_iter().filter(|name| name.starts_with("demo.")).collect();
     assert!(left.is_empty(), "rights in other namespaces end with the Job: {left:?}");
-    assert!(world.fake.ever(BINDINGS).contains(&format!("storage/demo.{session}")));
+    for right in ["storage", "secrets"] {
+        assert!(world.fake.ever(BINDINGS).contains(&format!("storage/demo.{session}:{right}")), "{right}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
