@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::kstatus::{self, State};
+use crate::restore_session::pause;
 use crate::{apply, events};
 use view::View;
 
@@ -51,6 +52,9 @@ async fn reconcile(configuration: &Arc<BackupConfiguration>, context: &Context) 
     if apply::add_finalizer(&context.client, configuration.as_ref()).await? {
         return Ok(Action::await_change());
     }
+    if pause::settle(configuration, context).await? {
+        return Ok(Action::await_change());
+    }
     let view = view::of(configuration, context);
     let problems = validate::problems(&view);
     let mut status = configuration.status.clone().unwrap_or_default();
@@ -73,7 +77,11 @@ async fn reconcile(configuration: &Arc<BackupConfiguration>, context: &Context) 
     let first = if is_ready && was_ready { first_backups(&view, &mut status, context).await } else { Ok(()) };
     write(configuration, &status, context).await?;
     first?;
-    Ok(Action::requeue(if is_ready { heartbeat(configuration) } else { context.options.limits.resync * 10 }))
+    Ok(Action::requeue(if is_ready {
+        heartbeat(configuration)
+    } else {
+        context.options.limits.resync * 10
+    }))
 }
 
 /// What is there, as the status tells it.

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::events::{self, Note};
 use crate::kstatus::{self, State};
 use crate::wipe::{self, Wipe};
-use crate::{apply, jobs, repository, stores};
+use crate::{apply, jobs, repository, stores, writers};
 
 /// How long a Snapshot may be without the session that makes it. A Job that brings Snapshots back from a storage first
 /// creates them and then writes their state.
@@ -154,7 +154,8 @@ async fn delete(snapshot: &Snapshot, context: &Context) -> Result<Action, Error>
         && let Some(storage) = wipe::storage_of(&repository, context)
     {
         let work = repository::cleaner(&repository, &storage, ("Snapshot", &snapshot.name_any()), context)?;
-        if let Wipe::Working(again) = wipe::drive(context, snapshot, &work).await? {
+        let writer = writers::of_snapshot(context, snapshot);
+        if let Wipe::Working(again) = wipe::drive(context, snapshot, &work, writer).await? {
             return Ok(Action::requeue(again));
         }
     }
