@@ -1,6 +1,7 @@
 //! The BackupConfiguration controller: repositories and triggers, whether everything is there, and the first backup.
 
 mod deletion;
+mod next;
 mod repositories;
 mod schedule;
 mod validate;
@@ -78,7 +79,7 @@ async fn reconcile(configuration: &Arc<BackupConfiguration>, context: &Context) 
     write(configuration, &status, context).await?;
     first?;
     Ok(Action::requeue(if is_ready {
-        heartbeat(configuration)
+        next::pause(&status, now, heartbeat(configuration))
     } else {
         context.options.limits.resync * 10
     }))
