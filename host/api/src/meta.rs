@@ -41,6 +41,9 @@ pub mod annotation {
     pub const BLUEPRINT_SESSIONS: &str = "blueprint.kubestash.com/session-names";
     /// Prefix of the values for that BackupBlueprint's variables.
     pub const VARIABLE_PREFIX: &str = "variables.kubestash.com/";
+    /// On a BackupConfiguration: the RestoreSessions for which it is paused, each as `namespace/name/uid`, separated by
+    /// commas. Coffer's own.
+    pub const PAUSED_BY: &str = "coffer.dev/paused-by";
     /// Set to `true` when the data of an object that is being deleted is gone. Coffer's own.
     pub const WIPED: &str = "coffer.dev/wiped";
     /// On a Namespace: the namespaces whose objects may reach into it, separated by commas, or `*` for all; see

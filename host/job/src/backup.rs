@@ -1,5 +1,7 @@
 //! `backup`: the pod of a BackupSession. One run of the executor for all of its Snapshots, and what became of each.
 
+use std::time::Duration;
+
 use coffer_api::core::{BackupConfiguration, BackupSession, BackupSessionPhase};
 use coffer_api::plan::{BackupPlan, Destination};
 use coffer_api::storage::{Snapshot, SnapshotComponent};
@@ -20,6 +22,14 @@ use crate::{Addons, End, Job, locks, status};
 
 /// The snapshot component when nothing says which it is.
 const DEFAULT_COMPONENT: &str = "dump";
+/// Pauses between looks into a repository where an earlier run may have published: an outage of some minutes may pass.
+const LOOKS: [Duration; 5] = [
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(30),
+    Duration::from_mins(1),
+    Duration::from_mins(2),
+];
 
 /// Runs a BackupSession.
 ///
@@ -211,9 +221,19 @@ impl Run<'_> {
         if !begun_before {
             let running = status::component(&self.component, &facts::running(&self.path));
             let (namespace, name) = (part.snapshot.namespace().unwrap_or_default(), part.snapshot.name_any());
-            self.objects.edit_status::<Snapshot>(&namespace, &name, |_| Some(running.clone()))?;
+            let mut given_up = false;
+            self.objects.edit_status::<Snapshot>(&namespace, &name, |now| {
+                given_up = !facts::is_open(now, &self.component);
+                (!given_up).then(|| running.clone())
+            })?;
+            if given_up {
+                return Ok(Some(Outcome::Told));
+            }
         }
-        match self.look_into(destination, begun_before.then(|| part.tag())) {
+        let tag = begun_before.then(|| part.tag());
+        // Where nothing can be published yet, one look is enough.
+        let pauses = if begun_before { LOOKS.as_slice() } else { &[] };
+        match look_again(&self.cancel, pauses, || self.look_into(destination, tag.as_deref())) {
             Ok(found) => Ok(found.map(Outcome::Stored)),
             // What does not open now does not open for the executor, which says so.
             Err(Unfit::Unknown(error)) => {
@@ -225,10 +245,10 @@ impl Run<'_> {
     }
 
     /// Waits until the repository is free, and looks for what an earlier run has published under `tag`.
-    fn look_into(&self, destination: &Destination, tag: Option<String>) -> Result<Option<Stored>, Unfit> {
-        let unknown = |error: RepositoryError| Unfit::Unknown(error.to_string());
+    fn look_into(&self, destination: &Destination, tag: Option<&str>) -> Result<Option<Stored>, Unfit> {
+        let unknown = |error: RepositoryError| Unfit::Unknown(JobError::repository(&destination.repository)(error));
         let storage = Storage::open(&destination.storage, self.job.local)
-            .map_err(|error| Unfit::Unknown(error.to_string()))?
+            .map_err(|error| Unfit::Unknown(error.into()))?
             .subdirectory(&destination.path);
         let Some(repository) = Repository::find(&storage, &destination.password, &self.cancel).map_err(unknown)? else {
             return Ok(None);
@@ -236,7 +256,7 @@ impl Run<'_> {
         locks::wait_until_shared(&repository, &self.cancel).map_err(unknown)?;
         let Some(tag) = tag else { return Ok(None) };
         let mut found = repository.listing().map_err(unknown)?.snapshots;
-        found.retain(|snapshot| snapshot.tags.contains(&tag));
+        found.retain(|snapshot| snapshot.tags.iter().any(|one| one == tag));
         let Some(snapshot) = found.pop() else { return Ok(None) };
         tracing::warn!(id = snapshot.id, "an earlier run of this Job has published its snapshot, and was killed then");
         // It was killed before it could doubt what it had written.
@@ -276,8 +296,9 @@ impl Run<'_> {
         let tell = |moment: progress::Moment| {
             let status =
                 status::component(&self.component, &json!({ "resticStats": [{ "progress": moment.of_backup() }] }));
+            let fields = |now: &Snapshot| facts::is_open(now, &self.component).then(|| status.clone());
             for (namespace, name) in &open {
-                if let Err(error) = self.objects.report::<Snapshot>(namespace, name, &status) {
+                if let Err(error) = self.objects.report::<Snapshot>(namespace, name, fields) {
                     tracing::debug!("the progress is not told: {error}");
                 }
             }
@@ -362,8 +383,7 @@ impl Run<'_> {
             let fields = status::component(&self.component, component);
             // What is final stays: the operator may have given this run up, or another pod of the Job have finished it.
             self.objects.edit_status::<Snapshot>(&namespace, &name, |now| {
-                let there = now.status.as_ref().and_then(|status| status.components.get(&self.component));
-                (!facts::is_final(there.and_then(|component| component.phase))).then(|| fields.clone())
+                facts::is_open(now, &self.component).then(|| fields.clone())
             })?;
         }
         Conclusion { job: self.job, component: &self.component, cancel: &self.cancel }.draw(&namespace, &name)
@@ -371,9 +391,59 @@ impl Run<'_> {
 }
 
 /// Why a repository cannot be looked into.
+#[derive(Debug)]
 enum Unfit {
     /// Nobody knows what is in it.
-    Unknown(String),
+    Unknown(JobError),
     /// What an earlier run left in it cannot be trusted.
     Damaged(String),
+}
+
+/// Looks, and again after each pause as long as what is in the way may pass. Whoever gave up at once would publish the same backup twice.
+fn look_again<T>(cancel: &Cancel, pauses: &[Duration], mut look: impl FnMut() -> Result<T, Unfit>) -> Result<T, Unfit> {
+    for pause in pauses {
+        match look() {
+            Err(Unfit::Unknown(error)) if error.is_retryable() => {
+                tracing::warn!(?pause, "what an earlier run of this Job has left is not known, looking again: {error}");
+                if cancel.wait(*pause) {
+                    return Err(Unfit::Unknown(error));
+                }
+            }
+            other => return other,
+        }
+    }
+    look()
+}
+
+#[cfg(test)]
+mod tests {
+    use coffer_resolve::{ErrorKind, ResolveError};
+
+    use super::*;
+
+    fn unknown(kind: ErrorKind) -> Unfit {
+        Unfit::Unknown(ResolveError::new(kind, "no list", "no answer", "try again").into())
+    }
+
+    #[test]
+    fn what_may_pass_does_not_end_the_looking() {
+        let pauses = [Duration::from_millis(1); 3];
+        let run = |cancel: &Cancel, fails: usize, kind| {
+            let mut looks = 0;
+            let result = look_again(cancel, &pauses, || {
+                looks += 1;
+                if looks <= fails { Err(unknown(kind)) } else { Ok("found") }
+            });
+            (result.ok(), looks)
+        };
+        let cancel = Cancel::new();
+        assert_eq!(run(&cancel, 0, ErrorKind::Unreadable), (Some("found"), 1));
+        assert_eq!(run(&cancel, 3, ErrorKind::Unreadable), (Some("found"), 4));
+        assert_eq!(run(&cancel, 9, ErrorKind::Unreadable), (None, 4));
+        assert_eq!(run(&cancel, 1, ErrorKind::Denied), (None, 1), "this does not pass by itself");
+        cancel.cancel("interrupted by SIGTERM");
+        assert_eq!(run(&cancel, 1, ErrorKind::Unreadable), (None, 1));
+        let damaged = look_again(&Cancel::new(), &pauses, || Err::<(), _>(Unfit::Damaged("bad".to_owned())));
+        assert!(matches!(damaged, Err(Unfit::Damaged(_))));
+    }
 }

@@ -32,7 +32,8 @@ impl Conclusion<'_> {
         }
         let repository_name = snapshot.spec.repository.clone().unwrap_or_default();
         let repository = objects.required::<Repository>(namespace, &repository_name);
-        let mut component = before.components.get(self.component).cloned().unwrap_or_default();
+        // Given up before anything had begun: there is nothing to keep.
+        let Some(mut component) = before.components.get(self.component).cloned() else { return Ok(false) };
         if component.phase == Some(SnapshotPhase::Succeeded)
             && let Ok(repository) = &repository
         {
@@ -130,15 +131,15 @@ pub(crate) fn refresh(
     repository: &str,
     changed: Option<&Snapshot>,
 ) -> Result<(), JobError> {
-    let objects = job.objects();
-    let mut snapshots = snapshots(job, namespace, repository)?;
-    if let Some(changed) = changed {
-        snapshots.retain(|snapshot| snapshot.metadata.name != changed.metadata.name);
-        snapshots.push(changed.clone());
-    }
-    objects.edit_status::<Repository>(namespace, repository, |now| {
+    job.objects().try_edit_status::<Repository>(namespace, repository, |now| {
+        // Read after the Repository, and again in each try: whoever was faster wrote of Snapshots that an older list lacks.
+        let mut snapshots = snapshots(job, namespace, repository)?;
+        if let Some(changed) = changed {
+            snapshots.retain(|snapshot| snapshot.metadata.name != changed.metadata.name);
+            snapshots.push(changed.clone());
+        }
         let before = now.status.clone().unwrap_or_default();
-        Some(status::repository(&facts::repository(&before, &snapshots)))
+        Ok(Some(status::repository(&facts::repository(&before, &snapshots))))
     })?;
     Ok(())
 }

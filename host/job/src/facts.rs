@@ -9,7 +9,7 @@ use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use coffer_api::shared::SnapshotPhase;
 use coffer_api::storage::{RepositoryStatus, Snapshot, SnapshotInfo};
 use coffer_api::storage::{ResticStats, ResticSummary, SnapshotComponent};
-use coffer_api::{duration, size};
+use coffer_api::{duration, phase, size};
 use jiff::Timestamp;
 
 /// The longest error text in a status; a person reads it in `kubectl describe`.
@@ -101,6 +101,13 @@ pub(crate) fn is_final(phase: Option<SnapshotPhase>) -> bool {
     matches!(phase, Some(SnapshotPhase::Succeeded | SnapshotPhase::Failed))
 }
 
+/// Whether it may still be said what becomes of a component: neither it nor its Snapshot is final. What is final stays, whoever said it.
+pub(crate) fn is_open(snapshot: &Snapshot, component: &str) -> bool {
+    let Some(status) = &snapshot.status else { return true };
+    let said = status.components.get(component).and_then(|component| component.phase);
+    !is_final(said) && !is_final(Some(phase::snapshot(status)))
+}
+
 pub(crate) fn between(start: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(start)).unwrap_or_default()
 }
@@ -165,9 +172,11 @@ fn paths(before: &RepositoryStatus, snapshots: &[&Snapshot]) -> Vec<String> {
 
 fn info(snapshot: &Snapshot) -> SnapshotInfo {
     let status = snapshot.status.clone().unwrap_or_default();
+    // The operator may not have looked at the newest facts yet.
+    let phase = status.phase.filter(|phase| is_final(Some(*phase))).unwrap_or_else(|| phase::snapshot(&status));
     SnapshotInfo {
         name: Some(snapshot.name_any()),
-        phase: status.phase,
+        phase: Some(phase),
         session: snapshot.spec.session.clone(),
         size: status.size,
         snapshot_time: taken(snapshot).cloned(),
@@ -283,6 +292,42 @@ mod tests {
         let recent: Vec<_> = facts.recent_snapshots.iter().map(|one| one.name.clone().unwrap()).collect();
         assert_eq!(recent, ["bad", "s6", "s5", "s4", "hourly"]);
         assert_eq!(facts.recent_snapshots[0].phase, Some(SnapshotPhase::Failed));
+    }
+
+    #[test]
+    fn what_is_final_is_closed() {
+        let dump = |phase: &str| json!({ "dump": { "phase": phase } });
+        let condition = |type_: &str, status: &str| json!([{ "type": type_, "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+        for (status, open) in [
+            (json!(null), true),
+            (json!({ "totalComponents": 1 }), true),
+            (json!({ "components": dump("Running") }), true),
+            (json!({ "components": dump("Succeeded") }), false),
+            (json!({ "components": dump("Failed") }), false),
+            (json!({ "conditions": condition("BackupIncomplete", "True") }), false),
+            (json!({ "components": dump("Running"), "conditions": condition("BackupIncomplete", "True") }), false),
+            (json!({ "components": dump("Running"), "conditions": condition("Ready", "False") }), true),
+        ] {
+            let mut one = snapshot("s", "2026-01-01T00:00:00Z", &json!({}));
+            one.status = serde_json::from_value(status.clone()).unwrap();
+            assert_eq!(is_open(&one, "dump"), open, "{status}");
+        }
+    }
+
+    #[test]
+    fn facts_that_nobody_has_looked_at_yet_count() {
+        let done = json!([{ "type": "SnapshotMetadataUploaded", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+        let mut one = snapshot(
+            "s",
+            "2026-01-01T00:00:00Z",
+            &dump("Succeeded", "daily", "1.000 KiB", true, "2026-01-01T00:01:00Z"),
+        );
+        let state = one.status.as_mut().unwrap();
+        state.phase = Some(SnapshotPhase::Running);
+        state.total_components = Some(1);
+        state.conditions = serde_json::from_value(done).unwrap();
+        let facts = repository(&RepositoryStatus::default(), &[one]);
+        assert_eq!(facts.recent_snapshots[0].phase, Some(SnapshotPhase::Succeeded));
     }
 
     #[test]

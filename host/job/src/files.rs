@@ -138,15 +138,17 @@ pub(crate) fn unlist_in_index(storage: &Storage, unwanted: &RepositoryInfo) -> R
     })
 }
 
-/// Changes the index until the change is found in it. Storages have no transactions: of two that write at the same time one is overwritten, sees
-/// that when it looks again, and writes once more.
+/// Changes the index until the change is found in it. A storage that knows conditional writes refuses the later one of two that write at the same
+/// time; with any other one of them is overwritten, sees that when it looks again, and writes once more.
 fn change_index(storage: &Storage, mut change: impl FnMut(&mut BackendMeta) -> bool) -> Result<(), JobError> {
     for _ in 0..INDEX_WRITES {
-        let mut index = storage.read_index()?.unwrap_or_else(new_index);
+        let (index, version) = storage.read_index_version()?;
+        let mut index = index.unwrap_or_else(new_index);
         if !change(&mut index) {
             return Ok(());
         }
-        storage.write_index(&index)?;
+        // Whether it was written or not, the next look shows what is there.
+        storage.replace_index(&index, &version)?;
         // Of different length each time, so that two that meet do not meet again.
         let jitter = Timestamp::now().subsec_microsecond().unsigned_abs() % 400;
         std::thread::sleep(Duration::from_millis(100 + u64::from(jitter)));
@@ -156,4 +158,56 @@ fn change_index(storage: &Storage, mut change: impl FnMut(&mut BackendMeta) -> b
         "other programs write it all the time",
         "try again later",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry_of(namespace: &str, name: &str, path: &str) -> RepositoryInfo {
+        RepositoryInfo {
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            path: Some(path.to_owned()),
+            ..RepositoryInfo::default()
+        }
+    }
+
+    fn listed(storage: &Storage) -> Vec<String> {
+        let index = storage.read_index().unwrap().unwrap();
+        index.repositories.into_iter().map(|one| format!("{}:{}", one.namespace.unwrap(), one.path.unwrap())).collect()
+    }
+
+    #[test]
+    fn entries_are_told_apart_by_namespace_and_name() {
+        let storage = Storage::memory();
+        for (namespace, path) in [("demo", "/a"), ("other", "/b"), ("demo", "/a/"), ("demo", "/c")] {
+            list_in_index(&storage, &entry_of(namespace, "repo", path)).unwrap();
+        }
+        assert_eq!(listed(&storage), ["other:/b", "demo:/c"], "one that moved has one entry");
+        unlist_in_index(&storage, &entry_of("third", "repo", "/b")).unwrap();
+        unlist_in_index(&storage, &entry_of("demo", "repo", "/c")).unwrap();
+        assert_eq!(listed(&storage), ["other:/b"]);
+    }
+
+    #[test]
+    fn what_somebody_writes_in_between_is_kept() {
+        let storage = Storage::memory();
+        let theirs = BackendMeta { repositories: vec![entry_of("other", "repo", "/b")], ..new_index() };
+        let ours = entry_of("demo", "repo", "/a");
+        let mut looks = 0;
+        change_index(&storage, |index| {
+            looks += 1;
+            if looks == 1 {
+                storage.write_index(&theirs).unwrap();
+            }
+            let there = index.repositories.contains(&ours);
+            if !there {
+                index.repositories.push(ours.clone());
+            }
+            !there
+        })
+        .unwrap();
+        assert_eq!(listed(&storage), ["other:/b", "demo:/a"]);
+    }
 }

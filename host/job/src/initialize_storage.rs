@@ -8,6 +8,7 @@ use coffer_api::storage::{BackupStorage, Repository, RepositoryInfo, Snapshot};
 use coffer_api::{Resource as _, meta};
 use coffer_resolve::{ErrorKind, Reader as _};
 use coffer_storage::Storage;
+use coffer_storage::metadata::IndexVersion;
 use serde_json::{Value, json};
 
 use crate::error::JobError;
@@ -69,9 +70,11 @@ fn secret_found(job: &Job, object: &BackupStorage, namespace: &str) -> Result<Op
 /// The repositories in the storage, each with what became of its objects.
 fn initialize(job: &Job, namespace: &str, name: &str) -> Result<Vec<RepositoryInfo>, JobError> {
     let storage = files::open(job, namespace, name)?;
-    let Some(index) = storage.read_index()? else {
-        storage.write_index(&files::new_index())?;
-        return Ok(Vec::new());
+    let index = match storage.read_index()? {
+        Some(index) => index,
+        None if storage.replace_index(&files::new_index(), &IndexVersion::Absent)? => return Ok(Vec::new()),
+        // Somebody was faster.
+        None => storage.read_index()?.unwrap_or_else(files::new_index),
     };
     // There may be very many files.
     let storage = files::open_until(job, namespace, name, &job.cancel)?;

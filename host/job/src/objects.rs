@@ -127,13 +127,27 @@ impl<'a> Objects<'a> {
         patched.map(drop).map_err(|error| self.failed::<K>("patch", "", (namespace, name), &error).into())
     }
 
-    /// Sets fields of a status that nobody else writes. Tried once: what it says is soon out of date anyway.
-    pub(crate) fn report<K: Object>(&self, namespace: &str, name: &str, status: &Value) -> Result<(), JobError> {
+    /// Sets fields of a status by the way: `fields` gives them, or none, for the object as it is. Tried once, and not at all if somebody else
+    /// wrote meanwhile: what it says is soon out of date anyway.
+    pub(crate) fn report<K: Object>(
+        &self,
+        namespace: &str,
+        name: &str,
+        fields: impl FnOnce(&K) -> Option<Value>,
+    ) -> Result<(), JobError> {
         let api: Api<K> = self.api(namespace);
-        let patch = Patch::Merge(json!({ "status": status }));
+        let found = self.cluster.request_once(api.get_opt(name));
+        let found = found.map_err(|error| self.failed::<K>("get", "", (namespace, name), &error))?;
+        let Some((version, status)) = found.and_then(|now| Some((now.resource_version(), fields(&now)?))) else {
+            return Ok(());
+        };
+        let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": version }, "status": status }));
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patched = self.cluster.request_once(api.patch_status(name, &parameters, &patch));
-        patched.map(drop).map_err(|error| self.failed::<K>("patch", "/status", (namespace, name), &error).into())
+        match self.cluster.request_once(api.patch_status(name, &parameters, &patch)) {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(error) => Err(self.failed::<K>("patch", "/status", (namespace, name), &error).into()),
+        }
     }
 
     /// Changes a status: `edit` gives the fields to set, or none, for the object as it is at that moment. Returns the object as it is then.
@@ -143,12 +157,22 @@ impl<'a> Objects<'a> {
         name: &str,
         mut edit: impl FnMut(&K) -> Option<Value>,
     ) -> Result<K, JobError> {
+        self.try_edit_status(namespace, name, |now| Ok(edit(now)))
+    }
+
+    /// The same, with an `edit` that may fail, as when it reads what it decides by.
+    pub(crate) fn try_edit_status<K: Object>(
+        &self,
+        namespace: &str,
+        name: &str,
+        mut edit: impl FnMut(&K) -> Result<Option<Value>, JobError>,
+    ) -> Result<K, JobError> {
         let api: Api<K> = self.api(namespace);
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let mut conflicts = 0;
         loop {
             let object: K = self.required(namespace, name)?;
-            let Some(status) = edit(&object) else { return Ok(object) };
+            let Some(status) = edit(&object)? else { return Ok(object) };
             let version = object.resource_version();
             let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": version }, "status": status }));
             match self.cluster.request(|| api.patch_status(name, &parameters, &patch)) {
@@ -181,5 +205,77 @@ impl<'a> Objects<'a> {
             name: name.to_owned(),
         };
         self.cluster.error(&action, error)
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/common/fake.rs"]
+#[allow(dead_code, reason = "the tests of the verbs use the rest")]
+mod fake;
+
+#[cfg(test)]
+mod tests {
+    use coffer_api::storage::Snapshot;
+
+    use super::*;
+    use crate::{facts, status};
+
+    /// A cluster with one Snapshot whose component has begun.
+    fn site() -> (fake::Fake, tokio::runtime::Runtime, Cluster) {
+        let fake = fake::Fake::default();
+        fake.put(json!({
+            "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Snapshot", "metadata": { "name": "s", "namespace": "demo" },
+            "spec": {}, "status": { "totalComponents": 1, "components": { "dump": { "phase": "Running" } } },
+        }));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let cluster = {
+            let _inside = runtime.enter();
+            Cluster::new(fake.client(), runtime.handle().clone())
+        };
+        (fake, runtime, cluster)
+    }
+
+    fn tell(cluster: &Cluster) -> Result<(), JobError> {
+        let fields =
+            status::component("dump", &json!({ "resticStats": [{ "progress": { "percentDone": "12.00%" } }] }));
+        let told = |now: &Snapshot| facts::is_open(now, "dump").then_some(fields);
+        Objects::new(cluster).report("demo", "s", told)
+    }
+
+    fn dump(fake: &fake::Fake) -> Value {
+        fake.get("snapshots", "demo", "s").unwrap()["status"]["components"]["dump"].clone()
+    }
+
+    #[test]
+    fn progress_is_told_until_the_result_is_there() {
+        let (fake, _runtime, cluster) = site();
+        tell(&cluster).unwrap();
+        assert_eq!(dump(&fake)["resticStats"][0]["progress"]["percentDone"], "12.00%");
+        let result = json!({ "phase": "Succeeded", "resticStats": [{ "summary": { "id": "abcd" } }] });
+        fake.change("snapshots", "demo", "s", &json!({ "status": { "components": { "dump": result.clone() } } }));
+        tell(&cluster).unwrap();
+        assert_eq!(dump(&fake), result, "what is final stays");
+    }
+
+    #[test]
+    fn progress_gives_way_to_whoever_writes_meanwhile() {
+        let (fake, _runtime, cluster) = site();
+        let result = json!({ "phase": "Succeeded", "resticStats": [{ "summary": { "id": "abcd" } }] });
+        fake.meanwhile("snapshots", "demo", "s", json!({ "status": { "components": { "dump": result.clone() } } }));
+        tell(&cluster).unwrap();
+        assert_eq!(dump(&fake), result);
+    }
+
+    #[test]
+    fn progress_that_cannot_be_told_is_an_error_and_not_tried_again() {
+        let (fake, _runtime, cluster) = site();
+        for (verb, code) in [("get", 503), ("patch", 500), ("patch", 403)] {
+            fake.trouble(verb, &[code]);
+            let before = fake.requests().len();
+            assert!(tell(&cluster).is_err(), "{verb} {code}");
+            assert!(fake.requests().len() - before <= 2, "{verb} {code}");
+        }
+        fake.remove("snapshots", "demo", "s");
+        tell(&cluster).unwrap();
     }
 }

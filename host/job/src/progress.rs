@@ -155,7 +155,7 @@ fn rate(bytes: u64, elapsed: Duration) -> Option<String> {
     Some(format!("{}/s", size::format(u64::try_from(rate).ok()?)))
 }
 
-/// Works, and meanwhile publishes how far it is, every so often. Whatever publishes may be slow; the work does not wait for it.
+/// Works, and meanwhile publishes how far it is, every so often. Whatever publishes may be slow or fail: it is no part of the work.
 pub(crate) fn while_telling<T>(
     progress: &Progress,
     every: Duration,
@@ -171,13 +171,19 @@ pub(crate) fn while_telling<T>(
     }
     let over = Cancel::new();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let teller = scope.spawn(|| {
             while !over.wait(every) {
                 publish(progress.now());
             }
         });
-        let _over = Over(&over);
-        work()
+        let result = {
+            let _over = Over(&over);
+            work()
+        };
+        if teller.join().is_err() {
+            tracing::warn!("the progress was not told to the end");
+        }
+        result
     })
 }
 
@@ -265,5 +271,18 @@ mod tests {
             },
         );
         assert_eq!(result, "done");
+    }
+
+    #[test]
+    fn telling_that_fails_spoils_no_work() {
+        let (sender, receiver) = mpsc::channel::<()>();
+        let sender = Mutex::new(Some(sender));
+        let publish = |_| {
+            if sender.lock().unwrap().take().is_some() {
+                panic!("no status today");
+            }
+        };
+        let work = || receiver.recv().is_err();
+        assert!(while_telling(&Progress::new(), Duration::from_millis(1), publish, work));
     }
 }

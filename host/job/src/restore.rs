@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coffer_api::condition::{self, RESTORE_INCOMPLETE};
 use coffer_api::core::{RestoreComponent, RestorePhase, RestoreSession};
 use coffer_api::{duration, phase};
 use coffer_executor::{Context, ExecutorError, RestoreReport};
@@ -31,6 +32,9 @@ pub fn restore(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Resul
             _ => Err(told(namespace, name, "the RestoreSession has ended")),
         };
     }
+    if condition::is_true(&state.conditions, RESTORE_INCOMPLETE) {
+        return Err(told(namespace, name, "it has been given up"));
+    }
     let resolved = coffer_resolve::restore_by_name(&job.cluster, &addons.catalog, (namespace, name));
     let component = match &resolved {
         Ok(plan) => plan.task.snapshot_component.clone(),
@@ -57,7 +61,8 @@ pub fn restore(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Resul
     let context = Context { events: progress.clone(), cancel, local: job.local, ..addons.context.clone() };
     let tell = |moment: progress::Moment| {
         let fields = status::component(&run.component, &json!({ "progress": moment.of_restore() }));
-        if let Err(error) = objects.report::<RestoreSession>(namespace, name, &fields) {
+        let fields = |now: &RestoreSession| is_open(now, &run.component).then_some(fields);
+        if let Err(error) = objects.report::<RestoreSession>(namespace, name, fields) {
             tracing::debug!("the progress is not told: {error}");
         }
     };
@@ -83,6 +88,15 @@ fn component_of(session: &RestoreSession) -> String {
     data.map_or(DEFAULT_COMPONENT, |component| component).to_owned()
 }
 
+/// Whether it may still be said what becomes of a component: what is final stays, as when the operator has given this run up.
+fn is_open(session: &RestoreSession, component: &str) -> bool {
+    let Some(status) = &session.status else { return true };
+    let said = status.components.get(component).and_then(|component| component.phase);
+    !phase::restore_is_final(said)
+        && !phase::restore_is_final(status.phase)
+        && !condition::is_true(&status.conditions, RESTORE_INCOMPLETE)
+}
+
 struct Run<'a> {
     objects: Objects<'a>,
     namespace: &'a str,
@@ -94,7 +108,9 @@ struct Run<'a> {
 impl Run<'_> {
     fn write(&self, component: &RestoreComponent) -> Result<(), JobError> {
         let fields = status::component(&self.component, component);
-        self.objects.edit_status::<RestoreSession>(self.namespace, self.name, |_| Some(fields.clone()))?;
+        self.objects.edit_status::<RestoreSession>(self.namespace, self.name, |now| {
+            is_open(now, &self.component).then(|| fields.clone())
+        })?;
         Ok(())
     }
 

@@ -1,13 +1,10 @@
 //! `retention`: after a BackupSession, the RetentionPolicies of its repositories are applied.
 
-use coffer_api::ResourceExt as _;
-use coffer_api::core::{
-    BackupConfiguration, BackupSession, RepositoryReference, RetentionPolicyApplyPhase, RetentionPolicyApplyStatus,
-    Session,
-};
+use coffer_api::core::{BackupSession, BackupSessionStatus, RetentionPolicyApplyPhase, RetentionPolicyApplyStatus};
 use coffer_api::retention::stale;
 use coffer_api::shared::{ObjectReference, SnapshotPhase};
 use coffer_api::storage::{Repository, RetentionPolicy, Snapshot};
+use coffer_api::{ResourceExt as _, phase};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -16,75 +13,73 @@ use crate::error::JobError;
 use crate::forget::forget;
 use crate::{End, Job, facts, files};
 
-/// Applies the RetentionPolicies of a BackupSession's repositories.
+/// Applies the RetentionPolicies of a BackupSession: those that the operator has written down in its status before it made this Job.
 ///
 /// # Errors
 /// When a policy could not be applied anywhere, or the outcome could not be written. The status has the outcome of each repository.
 pub fn retention(job: &Job, namespace: &str, name: &str) -> Result<End, JobError> {
     let objects = job.objects();
-    let backup: BackupSession = objects.required(namespace, name)?;
-    let invoker = backup.spec.invoker.as_ref().map(|invoker| invoker.name.clone()).unwrap_or_default();
-    let configuration: BackupConfiguration = objects.required(namespace, &invoker)?;
-    let wanted = backup.spec.session.as_deref();
-    let session = configuration.spec.sessions.iter().find(|one| one.name.as_deref() == wanted).ok_or_else(|| {
+    let session: BackupSession = objects.required(namespace, name)?;
+    let status = session.status.clone().unwrap_or_default();
+    let refused = |why: &str| {
         JobError::refused(
             format!("nothing is removed after BackupSession {namespace}/{name}"),
-            format!("BackupConfiguration {invoker} has no session {} any more", wanted.unwrap_or_default()),
-            "remove what is too old by hand",
+            why,
+            "the next BackupSession removes what is too old",
         )
-    })?;
+    };
+    if phase::session_is_final(status.phase) {
+        return if all_applied(&status) { Ok(End::Done) } else { Err(refused("it has ended")) };
+    }
     let mut outcomes = Vec::new();
     let mut errors = Vec::new();
-    for repository in &session.repositories {
-        let Some(policy) = policy_of(&configuration, repository) else { continue };
-        let name = repository.name.clone().unwrap_or_default();
-        let result = apply(job, namespace, session, &name, &policy);
+    // What an earlier run of this Job has said of a repository stands.
+    for open in status.retention_policy.iter().filter(|one| is_open(one)) {
+        let repository = open.repository.clone().unwrap_or_default();
+        let policy = open.reference.clone().unwrap_or_default();
+        let result = apply(job, namespace, session.spec.session.as_deref(), &repository, &policy);
         let (phase, error) = match result {
             Ok(()) => (RetentionPolicyApplyPhase::Applied, None),
             Err(error) => {
-                tracing::error!("repository {name}: {error}");
+                tracing::error!("repository {repository}: {error}");
                 let text = facts::error_text(&error.to_string());
                 errors.push(error);
                 (RetentionPolicyApplyPhase::FailedToApply, Some(text))
             }
         };
-        outcomes.push(RetentionPolicyApplyStatus {
-            reference: Some(policy),
-            repository: Some(name),
-            phase: Some(phase),
-            error,
-        });
+        outcomes.push(RetentionPolicyApplyStatus { phase: Some(phase), error, ..open.clone() });
     }
-    objects.edit_status::<BackupSession>(namespace, name, |_| Some(json!({ "retentionPolicy": outcomes })))?;
-    let failed = errors.len();
-    match errors.into_iter().next() {
-        None => Ok(End::Done),
-        Some(error) if failed == outcomes.len() => Err(error),
-        Some(_) => Ok(End::Partial),
+    let written = objects.edit_status::<BackupSession>(namespace, name, |now| {
+        let now = now.status.clone().unwrap_or_default();
+        let told = told(&now, &outcomes);
+        (told != now.retention_policy).then(|| json!({ "retentionPolicy": told }))
+    })?;
+    let status = written.status.unwrap_or_default();
+    let applied = |one: &&RetentionPolicyApplyStatus| one.phase == Some(RetentionPolicyApplyPhase::Applied);
+    match (errors.into_iter().next(), status.retention_policy.iter().filter(applied).count()) {
+        _ if all_applied(&status) => Ok(End::Done),
+        (Some(error), 0) => Err(error),
+        (None, 0) => Err(refused("an earlier run of this Job failed")),
+        _ => Ok(End::Partial),
     }
 }
 
-/// The RetentionPolicy of a repository: of its backend as written, or as the operator has found it.
-fn policy_of(configuration: &BackupConfiguration, repository: &RepositoryReference) -> Option<ObjectReference> {
-    let namespace = configuration.namespace();
-    let backends = &configuration.spec.backends;
-    let wanted = repository.backend.as_deref().filter(|name| !name.is_empty());
-    let written = match (wanted, backends.as_slice()) {
-        (None, [only]) => Some(only),
-        _ => backends.iter().find(|backend| backend.name.as_deref() == wanted),
+fn is_open(one: &RetentionPolicyApplyStatus) -> bool {
+    !matches!(one.phase, Some(RetentionPolicyApplyPhase::Applied | RetentionPolicyApplyPhase::FailedToApply))
+}
+
+fn all_applied(status: &BackupSessionStatus) -> bool {
+    status.retention_policy.iter().all(|one| one.phase == Some(RetentionPolicyApplyPhase::Applied))
+}
+
+/// The list with the outcomes in it. What is final stays: the operator may have given this run up.
+fn told(status: &BackupSessionStatus, outcomes: &[RetentionPolicyApplyStatus]) -> Vec<RetentionPolicyApplyStatus> {
+    let ended = phase::session_is_final(status.phase);
+    let outcome = |one: &RetentionPolicyApplyStatus| {
+        let ours = outcomes.iter().find(|outcome| outcome.repository == one.repository);
+        ours.filter(|_| !ended && is_open(one)).unwrap_or(one).clone()
     };
-    let written = written.and_then(|backend| backend.retention_policy.clone());
-    let found = || {
-        let backends = &configuration.status.as_ref()?.backends;
-        let ours = match (wanted, backends.as_slice()) {
-            (None, [only]) => Some(only),
-            _ => backends.iter().find(|backend| backend.name.as_deref().filter(|name| !name.is_empty()) == wanted),
-        };
-        ours?.retention_policy.as_ref()?.reference.clone()
-    };
-    let mut policy = written.or_else(found)?;
-    policy.namespace = policy.namespace.or(namespace);
-    Some(policy)
+    status.retention_policy.iter().map(outcome).collect()
 }
 
 /// Whether the newest backup that was taken is known to be damaged. What an older one is worth is not known then.
@@ -102,7 +97,7 @@ fn damaged(snapshots: &[Snapshot]) -> bool {
 fn apply(
     job: &Job,
     namespace: &str,
-    session: &Session,
+    session: Option<&str>,
     repository: &str,
     policy: &ObjectReference,
 ) -> Result<(), JobError> {
@@ -111,7 +106,7 @@ fn apply(
     let policy: RetentionPolicy = objects.required(owner, &policy.name)?;
     let mut all = snapshots(job, namespace, repository)?;
     // Other sessions of the repository apply their own policy.
-    all.retain(|snapshot| snapshot.spec.session == session.name);
+    all.retain(|snapshot| snapshot.spec.session.as_deref() == session);
     if damaged(&all) {
         return Err(JobError::refused(
             format!("nothing is removed from Repository {namespace}/{repository}"),
@@ -148,34 +143,23 @@ fn apply(
 mod tests {
     use super::*;
 
-    fn configuration(spec: serde_json::Value, status: serde_json::Value) -> BackupConfiguration {
-        serde_json::from_value(json!({
-            "apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupConfiguration",
-            "metadata": { "name": "bc", "namespace": "demo" },
-            "spec": { "backends": spec }, "status": { "backends": status },
-        }))
-        .unwrap()
+    fn policies(session: Option<&str>, phases: &[(&str, Option<&str>)]) -> BackupSessionStatus {
+        let one = |(repository, phase): &(&str, Option<&str>)| json!({ "repository": repository, "phase": phase });
+        let all: Vec<_> = phases.iter().map(one).collect();
+        serde_json::from_value(json!({ "phase": session, "retentionPolicy": all })).unwrap()
     }
 
     #[test]
-    fn the_policy_is_the_one_of_the_backend() {
-        let backend = |name: &str, policy: &str| json!({ "name": name, "retentionPolicy": { "name": policy } });
-        let of = |configuration: &BackupConfiguration, backend: Option<&str>| {
-            let repository =
-                RepositoryReference { backend: backend.map(str::to_owned), ..RepositoryReference::default() };
-            policy_of(configuration, &repository).map(|policy| (policy.namespace.unwrap(), policy.name))
-        };
-        let found = |name: &str| Some(("demo".to_owned(), name.to_owned()));
-        let two = configuration(json!([backend("gcs", "keep-5"), backend("s3", "keep-9")]), json!([]));
-        assert_eq!(of(&two, Some("s3")), found("keep-9"));
-        assert_eq!(of(&two, None), None);
-        let one = configuration(json!([backend("gcs", "keep-5")]), json!([]));
-        assert_eq!(of(&one, None), found("keep-5"));
-        let reference = json!({ "ref": { "name": "default", "namespace": "policies" } });
-        let default =
-            configuration(json!([{ "name": "gcs" }]), json!([{ "name": "gcs", "retentionPolicy": reference }]));
-        assert_eq!(of(&default, Some("gcs")), Some(("policies".to_owned(), "default".to_owned())));
-        let nothing = configuration(json!([]), json!([{ "retentionPolicy": reference }]));
-        assert_eq!(of(&nothing, None), Some(("policies".to_owned(), "default".to_owned())));
+    fn an_outcome_replaces_what_is_open_and_nothing_else() {
+        let outcomes = policies(None, &[("a", Some("Applied")), ("b", Some("Applied"))]).retention_policy;
+        let said = |status: &BackupSessionStatus| told(status, &outcomes);
+        let open = policies(Some("Running"), &[("a", Some("Pending")), ("b", None), ("c", Some("Pending"))]);
+        let expected = policies(None, &[("a", Some("Applied")), ("b", Some("Applied")), ("c", Some("Pending"))]);
+        assert_eq!(said(&open), expected.retention_policy);
+        let given_up = policies(Some("Running"), &[("a", Some("FailedToApply")), ("b", Some("Pending"))]);
+        let expected = policies(None, &[("a", Some("FailedToApply")), ("b", Some("Applied"))]);
+        assert_eq!(said(&given_up), expected.retention_policy);
+        let ended = policies(Some("Failed"), &[("a", Some("Pending"))]);
+        assert_eq!(said(&ended), ended.retention_policy);
     }
 }

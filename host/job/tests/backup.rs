@@ -320,9 +320,9 @@ fn what_the_cluster_refuses_or_drops() {
     site.configuration("job_trouble", &[("one", "local")]);
     let session = site.session(1, &["one"]);
     let name: &'static str = Box::leak(format!("one-{session}").into_boxed_str());
-    // A server that is busy, and an operator that writes its own condition in between.
-    site.cluster.trouble("get", &[429, 503]);
-    site.cluster.trouble("patch", &[500, 429]);
+    // A server that is busy or has just started, and an operator that writes its own condition in between.
+    site.cluster.trouble("get", &[429, 503, 403]);
+    site.cluster.trouble("patch", &[500, 429, 401]);
     let theirs =
         json!([{ "type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "X" }]);
     site.cluster.meanwhile("snapshots", "demo", name, json!({ "status": { "conditions": theirs } }));
@@ -343,6 +343,49 @@ fn what_the_cluster_refuses_or_drops() {
     let dump = &site.status("snapshots", &format!("one-{session}"))["components"]["dump"];
     assert_eq!(dump["phase"], "Failed");
     mysql().exec("DROP DATABASE job_trouble").unwrap();
+}
+
+#[test]
+fn what_the_operator_has_given_up_stays_so() {
+    fresh("job_given_up", 1);
+    let site = Site::new();
+    site.target(mysql());
+    site.configuration("job_given_up", &[("one", "local")]);
+    let condemned = json!({ "status": {
+        "components": { "dump": { "phase": "Failed", "error": "its node is gone" } },
+        "conditions": [{ "type": "BackupIncomplete", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }],
+    }});
+    let dump = |name: &str| site.status("snapshots", name)["components"]["dump"].clone();
+
+    // While the run was publishing its result.
+    let session = site.session(1, &["one"]);
+    let name: &'static str = Box::leak(format!("one-{session}").into_boxed_str());
+    site.cluster.change(
+        "snapshots",
+        "demo",
+        name,
+        &json!({ "status": { "components": { "dump": { "phase": "Running" } } } }),
+    );
+    site.cluster.meanwhile("snapshots", "demo", name, condemned.clone());
+    run(&site, &session).unwrap_err();
+    assert_eq!((&dump(name)["phase"], &dump(name)["error"]), (&json!("Failed"), &json!("its node is gone")));
+    assert!(dump(name)["resticStats"].is_null(), "{}", dump(name));
+
+    // Before it had begun.
+    let session = site.session(2, &["one"]);
+    let name: &'static str = Box::leak(format!("one-{session}").into_boxed_str());
+    let mut early = condemned.clone();
+    early["status"]["components"] = Value::Null;
+    site.cluster.meanwhile("snapshots", "demo", name, early);
+    run(&site, &session).unwrap_err();
+    assert!(dump(name).is_null(), "{}", dump(name));
+    let tags = site
+        .restic_snapshots("local", "one")
+        .iter()
+        .flat_map(|one| one["tags"].as_array().unwrap().clone())
+        .collect::<Vec<_>>();
+    assert!(!tags.iter().any(|tag| tag.as_str().unwrap().contains("0002ONE")), "nothing is published for it: {tags:?}");
+    mysql().exec("DROP DATABASE job_given_up").unwrap();
 }
 
 #[test]

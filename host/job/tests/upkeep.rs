@@ -10,7 +10,11 @@
 
 mod common;
 
+use coffer_api::plan::StorageConfig;
 use coffer_job::{End, Wiped, cleanup, initialize_repository, initialize_storage, retention, trigger};
+use coffer_storage::metadata::{BackendMeta, IndexVersion};
+use coffer_storage::{LocalRoot, Storage};
+use coffer_test_support::stores::{BUCKET, S3};
 use serde_json::{Value, json};
 
 use common::{Site, conditions};
@@ -447,13 +451,131 @@ fn retention_forgets_what_no_policy_keeps() {
     let (older, _) = taken(&site, 3, "two");
     taken(&site, 4, "two");
     site.cluster.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: encrypt, namespace: demo}\nstringData: {RESTIC_PASSWORD: another}\n");
+    let session = site.session(10, &["one", "two"]);
+    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
     assert_eq!(run(), Ok(End::Partial));
+    assert_eq!(run(), Ok(End::Partial), "what is said is said");
     let status = site.status("backupsessions", &session);
     assert_eq!(status["retentionPolicy"][0]["phase"], "Applied");
     assert_eq!(status["retentionPolicy"][1]["phase"], "FailedToApply");
     assert!(status["retentionPolicy"][1]["error"].as_str().unwrap().contains("wrong password"), "{status}");
     assert!(site.cluster.get("snapshots", "demo", &older).is_some());
     site.inspect();
+}
+
+#[test]
+fn what_the_operator_wrote_down_is_applied_and_nothing_else() {
+    let site = Site::new();
+    site.configuration("shop", &[("one", "local")]);
+    let (old, _) = taken(&site, 1, "one");
+    let (new, _) = taken(&site, 2, "one");
+    let session = site.session(9, &["one"]);
+    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
+    // The configuration has got another policy meanwhile, and then it is gone.
+    site.cluster.apply(
+        "apiVersion: storage.kubestash.com/v1alpha1
+kind: RetentionPolicy
+metadata: {name: keep-more, namespace: demo}
+spec: {successfulSnapshots: {last: 5}}
+",
+    );
+    let noted =
+        json!([{ "ref": { "name": "keep-more", "namespace": "demo" }, "repository": "one", "phase": "Pending" }]);
+    site.cluster.change("backupsessions", "demo", &session, &json!({ "status": { "retentionPolicy": noted } }));
+    assert_eq!(run(), Ok(End::Done));
+    assert!(
+        site.cluster.get("snapshots", "demo", &old).is_some() && site.cluster.get("snapshots", "demo", &new).is_some()
+    );
+    site.cluster.remove("backupconfigurations", "demo", "bc");
+    let session = site.session(10, &["one"]);
+    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
+    assert_eq!(run(), Ok(End::Done));
+    assert!(site.cluster.get("snapshots", "demo", &old).is_none());
+    // One that has ended removes nothing any more.
+    let session = site.session(11, &["one"]);
+    site.cluster.change("backupsessions", "demo", &session, &json!({ "status": { "phase": "Failed" } }));
+    let error = retention(&site.job(RETENTION), "demo", &session).unwrap_err().to_string();
+    assert!(error.contains("it has ended"), "{error}");
+}
+
+#[test]
+fn a_damaged_newest_backup_stops_retention() {
+    let site = Site::new();
+    site.configuration("shop", &[("one", "local")]);
+    let (good, good_id) = taken(&site, 1, "one");
+    let (damaged, _) = taken(&site, 2, "one");
+    site.cluster.change("snapshots", "demo", &damaged, &json!({ "status": { "integrity": false } }));
+    let session = site.session(9, &["one"]);
+    let error = retention(&site.job(RETENTION), "demo", &session).unwrap_err().to_string();
+    assert!(error.contains("the last check found its newest backup damaged"), "{error}");
+    let policy = site.status("backupsessions", &session)["retentionPolicy"][0].clone();
+    assert_eq!((&policy["phase"], &policy["error"]), (&json!("FailedToApply"), &json!(error)));
+    assert!(site.cluster.get("snapshots", "demo", &good).is_some(), "it may be the only good one");
+    let left = site.restic_snapshots("local", "one");
+    assert!(left.len() == 2 && left.iter().any(|one| one["id"] == json!(good_id)), "{left:?}");
+    assert_eq!(files(&site, "local/one/snapshots").len(), 2);
+
+    // The next good one ends that, and what is damaged is no reason to keep it.
+    let (newest, newest_id) = taken(&site, 3, "one");
+    let session = site.session(10, &["one"]);
+    retention(&site.job(RETENTION), "demo", &session).unwrap();
+    assert!(
+        site.cluster.get("snapshots", "demo", &good).is_none()
+            && site.cluster.get("snapshots", "demo", &damaged).is_none()
+    );
+    let left: Vec<_> = site.restic_snapshots("local", "one").iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(left, [json!(newest_id)], "{newest}");
+}
+
+#[test]
+fn a_repository_counts_what_appears_while_it_is_counted() {
+    let site = Site::new();
+    site.configuration("shop", &[("one", "local")]);
+    taken(&site, 1, "one");
+    let (second, _) = taken(&site, 2, "one");
+    let session = site.session(9, &["one"]);
+    // Another Job concludes its own Snapshot between our list and our write.
+    let mut other = site.cluster.get("snapshots", "demo", &second).unwrap();
+    other["metadata"]["name"] = json!("one-other");
+    other["spec"]["session"] = json!("hourly");
+    let touched = json!({ "status": { "lastBackupTime": "2026-01-01T00:00:00Z" } });
+    site.cluster.meanwhile_all(
+        "repositories",
+        "one",
+        vec![
+            ("snapshots", "demo".to_owned(), "one-other".to_owned(), other),
+            ("repositories", "demo".to_owned(), "one".to_owned(), touched),
+        ],
+    );
+    retention(&site.job(RETENTION), "demo", &session).unwrap();
+    let there = site.cluster.names("snapshots").len();
+    let status = site.status("repositories", "one");
+    assert_eq!(status["snapshotCount"], json!(there), "{status}");
+    assert!(status["recentSnapshots"].as_array().unwrap().iter().any(|one| one["name"] == "one-other"), "{status}");
+}
+
+#[test]
+fn an_index_in_an_object_store_is_not_overwritten() {
+    let s3 = S3::start().unwrap();
+    let spec = json!({ "provider": "s3", "s3": { "endpoint": s3.endpoint(), "bucket": BUCKET, "region": S3::REGION, "prefix": "pre", "secretName": "x" } });
+    let secret = [("AWS_ACCESS_KEY_ID", S3::ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", S3::SECRET_KEY)];
+    let config = StorageConfig {
+        name: "s3".to_owned(),
+        namespace: "demo".to_owned(),
+        spec: serde_json::from_value(spec).unwrap(),
+        secret: secret.into_iter().collect(),
+    };
+    let storage = Storage::open(&config, LocalRoot::MountPath).unwrap();
+    let index = |writer: &str| BackendMeta::new(jiff::Timestamp::UNIX_EPOCH, writer);
+    assert_eq!(storage.read_index_version().unwrap(), (None, IndexVersion::Absent));
+    assert!(storage.replace_index(&index("first"), &IndexVersion::Absent).unwrap());
+    assert!(!storage.replace_index(&index("too late"), &IndexVersion::Absent).unwrap());
+    let (read, version) = storage.read_index_version().unwrap();
+    assert_eq!(read, Some(index("first")));
+    assert!(matches!(version, IndexVersion::Tag(_)), "{version:?}");
+    assert!(storage.replace_index(&index("second"), &version).unwrap());
+    assert!(!storage.replace_index(&index("stale"), &version).unwrap(), "it has been written since");
+    assert_eq!(storage.read_index().unwrap(), Some(index("second")));
 }
 
 #[test]

@@ -78,6 +78,16 @@ impl Error {
         }
     }
 
+    /// Whether a step that has been due for `waited` will not succeed any more. What others have to do first they may do
+    /// until `limit`.
+    pub fn is_hopeless(&self, waited: Duration, limit: Duration) -> bool {
+        match self.class() {
+            Class::Terminal => true,
+            Class::Waiting => waited >= limit,
+            Class::Transient => false,
+        }
+    }
+
     /// Whether the API server said that the object has changed since it was read.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict()))
@@ -151,6 +161,16 @@ mod tests {
     #[case(400, "BadRequest", Class::Terminal)]
     fn answers_have_a_class(#[case] code: u16, #[case] reason: &str, #[case] class: Class) {
         assert_eq!(answer(code, reason).class(), class);
+    }
+
+    #[rstest]
+    #[case(409, 9999, false)]
+    #[case(403, 1799, false)]
+    #[case(403, 1800, true)]
+    #[case(422, 0, true)]
+    fn others_have_their_time(#[case] code: u16, #[case] waited: u64, #[case] hopeless: bool) {
+        let limit = Duration::from_mins(30);
+        assert_eq!(answer(code, "").is_hopeless(Duration::from_secs(waited), limit), hopeless);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) enum JobState {
     Waiting(Duration, String),
     /// At work.
     Running,
+    /// It is over or gone, but its pod is not: it is in its grace period and may still write.
+    Ending(String),
     /// It ended well.
     Complete,
     /// It ended badly, or will never end, and why.
@@ -35,11 +37,18 @@ impl JobState {
     }
 }
 
-/// How a Job is doing. `pods` are the Job's.
+/// How a Job is doing. `pods` are the Job's; of one that is gone, those that it has left.
 pub(crate) fn of(job: Option<&Job>, pods: &[impl AsRef<Pod>], now: Timestamp) -> JobState {
-    let Some(job) = job else { return JobState::Missing };
     let pods: Vec<&Pod> = pods.iter().map(AsRef::as_ref).collect();
-    if let Some(state) = said_by_job(job, &pods) {
+    let state = job.map_or(JobState::Missing, |job| by_job_and_pods(job, &pods, now));
+    match pods.iter().find(|pod| may_write(pod, now)) {
+        Some(pod) if state.is_over() => JobState::Ending(format!("pod {} has not ended yet", pod.name_any())),
+        _ => state,
+    }
+}
+
+fn by_job_and_pods(job: &Job, pods: &[&Pod], now: Timestamp) -> JobState {
+    if let Some(state) = said_by_job(job, pods) {
         return state;
     }
     if let Some(why) = pods.iter().find_map(|pod| failure(pod)) {
@@ -142,12 +151,22 @@ fn has_started(pod: &Pod) -> bool {
     })
 }
 
+/// Whether something in a pod runs or may begin to: it has started, or is on a node that has not let go of it yet. A pod whose node has vanished
+/// is given up.
+pub(crate) fn may_write(pod: &Pod, now: Timestamp) -> bool {
+    let is_going = pod.metadata.deletion_timestamp.is_some();
+    let is_placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    !is_finished(pod) && !is_lost(pod, now) && (has_started(pod) || (is_going && is_placed))
+}
+
+fn is_finished(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
 /// A pod that should be gone by now: its kubelet does not answer.
 fn is_lost(pod: &Pod, now: Timestamp) -> bool {
-    let finished =
-        matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
     let ends = pod.metadata.deletion_timestamp.as_ref();
-    !finished && ends.is_some_and(|ends| elapsed(ends.0, now) > NODE_PATIENCE)
+    !is_finished(pod) && ends.is_some_and(|ends| elapsed(ends.0, now) > NODE_PATIENCE)
 }
 
 /// What keeps a pod from starting.
@@ -261,6 +280,30 @@ mod tests {
         let init = json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "image": "", "imageID": "", "ready": false,
             "restartCount": 0, "state": {"running": {}}}]});
         assert_eq!(state(json!({"active": 1}), Some(init)), JobState::Running);
+    }
+
+    #[test]
+    fn a_job_is_not_over_before_its_pod_is() {
+        let mut going = pod(json!({"phase": "Running"}));
+        going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(330)));
+        let killed = json!({"conditions": [{"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}]});
+        let (gone, killed, done) =
+            (None, Some(job(killed)), Some(job(json!({"conditions": [{"type": "Complete", "status": "True"}]}))));
+        for of_job in [gone.as_ref(), killed.as_ref(), done.as_ref()] {
+            let state = of(of_job, std::slice::from_ref(&going), at(310));
+            assert!(matches!(&state, JobState::Ending(why) if why.contains("j-x")) && !state.is_over(), "{state:?}");
+            // Its node has vanished with it.
+            assert!(of(of_job, std::slice::from_ref(&going), at(400)).is_over());
+        }
+        // The garbage collector has not come to it yet.
+        assert!(!of(None, &[pod(json!({"phase": "Running"}))], at(310)).is_over());
+        let mut starting = pod(json!({"phase": "Pending"}));
+        assert_eq!(of(None, std::slice::from_ref(&starting), at(310)), JobState::Missing, "nothing of it has begun");
+        starting.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(330)));
+        assert!(!of(None, std::slice::from_ref(&starting), at(310)).is_over(), "its node may be about to start it");
+        for phase in ["Succeeded", "Failed"] {
+            assert_eq!(of(None, &[pod(json!({"phase": phase}))], at(310)), JobState::Missing);
+        }
     }
 
     #[test]

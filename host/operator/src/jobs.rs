@@ -40,8 +40,8 @@ pub(crate) async fn start<O: Object>(context: &Context, owner: &O, work: &Work) 
     }
 }
 
-/// How the Job of `owner` is doing. Another's Job of that name counts as missing. One that `must` be there is looked for
-/// past the cache, which may be behind.
+/// How the Job of `owner` is doing. Another's Job of that name counts as missing, and one that is gone as ending as long
+/// as a pod of it is left. One that `must` be there is looked for past the cache, which may be behind.
 pub(crate) async fn state<O: Resource<DynamicType = ()>>(
     context: &Context,
     owner: &O,
@@ -53,7 +53,10 @@ pub(crate) async fn state<O: Resource<DynamicType = ()>>(
         job = apply::read::<Job>(&context.client, namespace, name).await?.map(Arc::new);
     }
     let job = job.filter(|job| belongs(job.as_ref(), owner));
-    let pods = job.as_deref().map(|job| context.stores.pods_of(job)).unwrap_or_default();
+    let pods = match &job {
+        Some(job) => context.stores.pods_of(job),
+        None => context.stores.pods_left(&Invoker::of(owner), namespace, name),
+    };
     Ok(job_state::of(job.as_deref(), &pods, context.now()))
 }
 
@@ -71,9 +74,26 @@ pub(crate) async fn unbind(context: &Context, invoker: &Invoker) -> Result<(), E
     Ok(())
 }
 
-/// Removes every Job of an object, and all that was made for them; whether a Job was still there.
+/// Whether a pod that works for an object may still write.
+pub(crate) fn at_work(context: &Context, invoker: &Invoker) -> bool {
+    context.stores.pods_for(invoker).iter().any(|pod| job_state::may_write(pod, context.now()))
+}
+
+/// Deletes the Jobs of an object but for one; whether there was another, or a pod of another that may still write.
+pub(crate) async fn stop_others(context: &Context, invoker: &Invoker, but: &str) -> Result<bool, Error> {
+    let pods = context.stores.pods_for(invoker);
+    let mut any = pods.iter().any(|pod| !stores::is_of_job(pod, but) && job_state::may_write(pod, context.now()));
+    for job in context.stores.jobs_of(invoker).iter().filter(|job| job.name_any() != but) {
+        let (namespace, name) = apply::place(job.as_ref())?;
+        any |= apply::delete::<Job>(&context.client, &namespace, &name, job.uid().as_deref()).await?;
+    }
+    Ok(any)
+}
+
+/// Removes every Job of an object, and all that was made for them; whether a Job was still there, or a pod of one that may
+/// still write.
 pub(crate) async fn remove_all(context: &Context, invoker: &Invoker) -> Result<bool, Error> {
-    let mut any = false;
+    let mut any = at_work(context, invoker);
     for job in context.stores.jobs_of(invoker) {
         let (namespace, name) = apply::place(job.as_ref())?;
         any |= apply::delete::<Job>(&context.client, &namespace, &name, job.uid().as_deref()).await?;

@@ -233,6 +233,41 @@ mod tests {
         assert!(matches!(decision, Decision::Create(spec) if spec.lease_transitions == Some(0)));
     }
 
+    /// One whose lease it is, and whose API server takes its time for each answer.
+    fn slowly(answer: Duration, timing: Timing) -> Candidate {
+        let server = tower::service_fn(async move |_: http::Request<kube::client::Body>| {
+            sleep(answer).await;
+            let lease = serde_json::json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": "operator", "namespace": "coffer", "resourceVersion": "1"},
+                "spec": {"holderIdentity": "me", "leaseDurationSeconds": 15},
+            });
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::from(
+                lease.to_string().into_bytes(),
+            )))
+        });
+        Candidate::new(Client::new(server.boxed(), "x"), "coffer", "operator", "me", timing)
+    }
+
+    #[tokio::test]
+    async fn a_lease_counts_from_before_it_was_asked_for() {
+        let answer = Duration::from_millis(50);
+        let since = slowly(answer, Timing::default()).acquire().await;
+        assert!(since.elapsed() >= 2 * answer, "it was read and written since: {:?}", since.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_leader_whose_renewals_are_slow_gives_up_in_time() {
+        // Each renewal takes 200 ms, so that the second one cannot end in time, counted from before the first.
+        let timing = Timing {
+            duration: Duration::from_secs(1),
+            give_up: Duration::from_millis(300),
+            pause: Duration::from_millis(10),
+        };
+        let leader = slowly(Duration::from_millis(100), timing);
+        timeout(Duration::from_secs(10), leader.hold(Instant::now())).await.expect("it holds what has expired");
+    }
+
     #[test]
     fn a_leader_gives_up_before_anybody_can_take_over() {
         let timing = Timing::default();

@@ -36,6 +36,7 @@ mod stores;
 mod tasks;
 mod watch;
 mod wipe;
+mod writers;
 
 pub use error::{Class, Error};
 pub use operator::{RunError, run};

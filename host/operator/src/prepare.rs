@@ -63,6 +63,7 @@ pub(crate) async fn drive_patiently<O: Object>(
         JobState::Running | JobState::Waiting(..) => {
             return Ok(Progress::Working(format!("Job {} is at work", work.name)));
         }
+        JobState::Ending(why) => return Ok(Progress::Working(format!("Job {} is ending: {why}", work.name))),
         JobState::Complete => format!("Job {} ended without a result", work.name),
         JobState::Failed(why) => why,
     };

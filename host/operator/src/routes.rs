@@ -25,6 +25,7 @@ use crate::backup_configuration::share;
 use crate::build::Invoker;
 use crate::context::Context;
 use crate::controller::Queue;
+use crate::restore_session::pause;
 use crate::stores::Writers;
 use crate::watch::follow;
 
@@ -255,6 +256,10 @@ fn session(context: &Context, old: Option<&BackupSession>, new: Option<&BackupSe
 fn restore(context: &Context, old: Option<&RestoreSession>, new: Option<&RestoreSession>) {
     let (namespace, name) = id(old, new);
     context.queues.restores.push(&namespace, &name);
+    // Backups that it has paused go on when it is over.
+    if phase_changed(old, new, |one| one.status.as_ref().and_then(|status| status.phase)) {
+        each_configuration(context, |configuration| pause::is_paused_for(configuration, &namespace, &name));
+    }
 }
 
 fn addon(context: &Context, old: Option<&Addon>, new: Option<&Addon>) {

@@ -19,6 +19,9 @@ use kube::{Resource, ResourceExt as _};
 
 use crate::build::{INVOKER, Invoker};
 
+/// The label that Kubernetes gives to the pods of a Job.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
 macro_rules! stores {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {
         /// The stores.
@@ -96,6 +99,12 @@ pub(crate) fn is_of(session: &BackupSession, configuration: &str, session_name: 
         && session.spec.session.as_deref() == Some(session_name)
 }
 
+/// Whether a pod is one of a Job of this name, in its namespace.
+pub(crate) fn is_of_job(pod: &Pod, job: &str) -> bool {
+    pod.labels().get(JOB_NAME).is_some_and(|name| name == job)
+        || pod.owner_references().iter().any(|owner| owner.kind == "Job" && owner.name == job)
+}
+
 impl Stores {
     /// The labels of a namespace; none if it is not known.
     pub(crate) fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
@@ -141,6 +150,19 @@ impl Stores {
         self.pods.state_filter(|pod| pod.owner_references().iter().any(|owner| owner.kind == "Job" && owner.uid == uid))
     }
 
+    /// The pods that Jobs of this name for this object have left.
+    pub(crate) fn pods_left(&self, invoker: &Invoker, namespace: &str, job: &str) -> Vec<Arc<Pod>> {
+        let mut pods = self.pods_for(invoker);
+        pods.retain(|pod| pod.metadata.namespace.as_deref() == Some(namespace) && is_of_job(pod, job));
+        pods
+    }
+
+    /// The pods that work for an object, whether their Jobs are still there or not.
+    pub(crate) fn pods_for(&self, invoker: &Invoker) -> Vec<Arc<Pod>> {
+        let wanted = invoker.annotation();
+        self.pods.state_filter(|pod| pod.annotations().get(INVOKER) == Some(&wanted))
+    }
+
     /// The role bindings that were made for an object's Jobs.
     pub(crate) fn bindings_of(&self, invoker: &Invoker) -> Vec<Arc<RoleBinding>> {
         let wanted = invoker.annotation();
@@ -151,5 +173,51 @@ impl Stores {
     pub(crate) fn jobs_of(&self, invoker: &Invoker) -> Vec<Arc<Job>> {
         let wanted = invoker.annotation();
         self.jobs.state_filter(|job| job.annotations().get(INVOKER) == Some(&wanted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    #[test]
+    fn pods_are_a_jobs_by_its_uid_and_an_objects_by_their_annotation() {
+        let (stores, mut writers) = Stores::new();
+        let job = |uid: &str| -> Job {
+            serde_json::from_value(json!({"metadata": {"name": "init-s3", "namespace": "demo", "uid": uid}})).unwrap()
+        };
+        let owner = |uid: &str| json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "init-s3", "uid": uid}]);
+        let pod = |name: &str, owners: serde_json::Value, labels: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {
+                "name": name, "namespace": "demo", "ownerReferences": owners, "labels": labels,
+                "annotations": {INVOKER: "BackupStorage/demo/s3"},
+            }}))
+            .unwrap()
+        };
+        for one in [
+            pod("old", owner("uid-1"), json!({})),
+            pod("new", owner("uid-2"), json!({})),
+            pod("orphan", json!([]), json!({JOB_NAME: "init-s3"})),
+            pod("other", json!([]), json!({JOB_NAME: "cleanup-s3"})),
+        ] {
+            writers.pods.apply_watcher_event(&Event::Apply(one));
+        }
+        let names = |pods: Vec<Arc<Pod>>| {
+            let mut names: Vec<_> = pods.iter().map(|pod| pod.name_any()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(stores.pods_of(&job("uid-2"))), ["new"], "an earlier Job of this name has its own pods");
+        assert_eq!(names(stores.pods_of(&job("uid-3"))), [""; 0]);
+        let invoker = |name: &str| Invoker {
+            kind: "BackupStorage".to_owned(),
+            namespace: "demo".to_owned(),
+            name: name.to_owned(),
+        };
+        assert_eq!(names(stores.pods_left(&invoker("s3"), "demo", "init-s3")), ["new", "old", "orphan"]);
+        assert_eq!(names(stores.pods_for(&invoker("s3"))), ["new", "old", "orphan", "other"]);
+        assert_eq!(names(stores.pods_for(&invoker("s4"))), [""; 0]);
     }
 }

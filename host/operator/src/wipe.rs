@@ -1,4 +1,5 @@
-//! Wiping data out when an object is deleted: by a Job that outlives the object's deletion, and says so on the object.
+//! Wiping data out when an object is deleted: by a Job that outlives the object's deletion, and says so on the object. It
+//! begins when nobody writes any more what it is to remove.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use crate::events::{self, Note};
 use crate::prepare::{self, Progress};
 use crate::{backends, jobs};
 
+/// When to look again whether a Job that was deleted is gone.
+const SOON: Duration = Duration::from_secs(2);
+
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wipe {
@@ -25,12 +29,27 @@ pub(crate) enum Wipe {
     Working(Duration),
 }
 
-/// Starts the Job, looks after it, and removes it when the object says that its data is gone.
-pub(crate) async fn drive<O: Object>(context: &Context, object: &O, work: &Work) -> Result<Wipe, Error> {
+/// Starts the Job, looks after it, and removes it when the object says that its data is gone. Nothing is begun while there
+/// is a `writer`.
+pub(crate) async fn drive<O: Object>(
+    context: &Context,
+    object: &O,
+    work: &Work,
+    writer: Option<String>,
+) -> Result<Wipe, Error> {
     let invoker = Invoker::of(object);
     if object.annotations().get(annotation::WIPED).map(String::as_str) == Some("true") {
         jobs::remove_all(context, &invoker).await?;
         return Ok(Wipe::Over);
+    }
+    if let Some(writer) = writer {
+        let text = format!("the data is wiped out when {writer} has ended: it may still write");
+        events::publish(&context.recorder, object, vec![Note::normal("CleanupWaits", text)]).await;
+        return Ok(Wipe::Working(context.options.limits.resync));
+    }
+    // What prepares the object writes too.
+    if jobs::stop_others(context, &invoker, &work.name).await? {
+        return Ok(Wipe::Working(SOON));
     }
     let since = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
     match prepare::drive(context, object, work, since).await {

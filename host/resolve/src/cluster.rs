@@ -1,12 +1,13 @@
 //! A cluster as a [`Reader`]: the Kubernetes API behind calls that block.
 //!
 //! A pod has few rights, so objects are read by name wherever that is possible. What is refused becomes an error that names the right and
-//! who grants it; what may pass (too many requests, a server that restarts, a lost connection) is tried again.
+//! who grants it; what may pass (too many requests, a server that restarts, a lost connection) is tried again. A refusal too is doubted for a
+//! while: a server that has just started refuses everybody until it has loaded who may do what.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use coffer_api::addons::{Addon, Function};
@@ -28,6 +29,13 @@ use crate::reader::{Kind, Reader};
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// Attempts after the first, with pauses of 0.5, 1, 2, … up to 30 seconds, plus jitter: some four minutes, in which a server restarts.
 const RETRIES: usize = 12;
+/// The longest time that a request may take which is made once.
+const ONCE: Duration = Duration::from_secs(10);
+/// How long a refusal is doubted, and the longest pause meanwhile.
+const DOUBT: Duration = Duration::from_secs(30);
+const DOUBTFUL_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause that a server may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A cluster. Its methods block, and must not be called from the runtime's own threads.
 #[derive(Clone)]
@@ -35,6 +43,7 @@ pub struct Cluster {
     client: Client,
     runtime: Handle,
     role: Option<&'static str>,
+    doubt: Duration,
 }
 
 impl fmt::Debug for Cluster {
@@ -73,13 +82,20 @@ impl Action {
 impl Cluster {
     /// A cluster through a client; `runtime` drives the client's connections.
     pub fn new(client: Client, runtime: Handle) -> Self {
-        Self { client, runtime, role: None }
+        Self { client, runtime, role: None, doubt: Duration::ZERO }
     }
 
-    /// The same, for a program whose rights come from this ClusterRole. For messages only.
+    /// The same, for a program whose rights come from this ClusterRole: a refusal names it, and is doubted for a while. Without, a refusal is
+    /// believed at once, as by somebody who waits for the answer.
     #[must_use]
     pub fn with_role(self, role: &'static str) -> Self {
-        Self { role: Some(role), ..self }
+        Self { role: Some(role), doubt: DOUBT, ..self }
+    }
+
+    /// The same, but a refusal is doubted for so long.
+    #[must_use]
+    pub fn with_doubt(self, doubt: Duration) -> Self {
+        Self { doubt, ..self }
     }
 
     /// The client.
@@ -93,20 +109,25 @@ impl Cluster {
         F: Future<Output = Result<T, kube::Error>>,
     {
         let mut make = make;
+        let mut doubt = Doubt { limit: self.doubt, since: None };
         let backoff = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(500))
             .with_max_delay(Duration::from_secs(30))
             .with_max_times(RETRIES)
             .with_jitter();
-        let attempts = (|| limited(make())).retry(backoff).when(may_pass).notify(|error, pause| {
-            tracing::warn!(?pause, "a request to the cluster failed, trying again: {}", reason(error));
-        });
+        let attempts = (|| limited(ATTEMPT, make()))
+            .retry(backoff)
+            .when(|error| may_pass(error) || is_refusal(error))
+            .adjust(move |error, pause| doubt.pause(error, pause, Instant::now()))
+            .notify(|error, pause| {
+                tracing::warn!(?pause, "a request to the cluster failed, trying again: {}", reason(error));
+            });
         self.runtime.block_on(async move { attempts.await })
     }
 
-    /// Makes a request once.
+    /// Makes a request once, and does not wait long for it.
     pub fn request_once<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-        self.runtime.block_on(limited(request))
+        self.runtime.block_on(limited(ONCE, request))
     }
 
     /// Says what became of a request that failed.
@@ -114,7 +135,7 @@ impl Cluster {
         let object = action.object();
         let what = format!("cannot {} {object}", action.verb);
         match error {
-            kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            kube::Error::Api(status) if is_refusal(error) => {
                 let scope = match action.namespace.as_str() {
                     "" => "in the whole cluster".to_owned(),
                     namespace => format!("in namespace {namespace}"),
@@ -156,11 +177,44 @@ impl Cluster {
 }
 
 /// One attempt, which has an end.
-async fn limited<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    match tokio::time::timeout(ATTEMPT, request).await {
+async fn limited<T>(limit: Duration, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    match tokio::time::timeout(limit, request).await {
         Ok(result) => result,
         Err(_) => Err(kube::Error::Service("no answer in time".into())),
     }
+}
+
+/// Since when a request has been refused without anything else in between.
+#[derive(Debug)]
+struct Doubt {
+    limit: Duration,
+    since: Option<Instant>,
+}
+
+impl Doubt {
+    /// The pause after this error; `None` gives up. `planned` is the pause by the number of attempts alone, if one is left.
+    fn pause(&mut self, error: &kube::Error, planned: Option<Duration>, now: Instant) -> Option<Duration> {
+        if !is_refusal(error) {
+            self.since = None;
+            return planned.map(|planned| planned.max(asked_for(error)));
+        }
+        let since = *self.since.get_or_insert(now);
+        let left = self.limit.checked_sub(now.duration_since(since)).filter(|left| !left.is_zero())?;
+        Some(planned.unwrap_or(DOUBTFUL_PAUSE).min(DOUBTFUL_PAUSE).min(left))
+    }
+}
+
+/// The pause that the server asks for. A busy one that gives no number, or gives it in a header alone, means a second.
+fn asked_for(error: &kube::Error) -> Duration {
+    let kube::Error::Api(status) = error else { return Duration::ZERO };
+    let seconds = status.details.as_ref().map(|details| details.retry_after_seconds).unwrap_or_default();
+    let least = u32::from(status.code == 429);
+    Duration::from_secs(seconds.max(least).into()).min(LONGEST_PAUSE)
+}
+
+/// Whether the server says that this may not be done, which it also says while it does not know yet.
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403))
 }
 
 /// Whether the same request may succeed later.
@@ -261,5 +315,49 @@ impl Reader for Cluster {
 
     fn place(&self) -> String {
         "the cluster".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn answer(code: u16) -> kube::Error {
+        kube::Error::Api(Status::failure("no", "No").with_code(code).boxed())
+    }
+
+    #[test]
+    fn a_refusal_is_doubted_for_a_while_and_then_believed() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let planned = Some(Duration::from_secs(2));
+        let mut doubt = Doubt { limit: DOUBT, since: None };
+        assert_eq!(doubt.pause(&answer(403), planned, at(100)), planned);
+        assert_eq!(doubt.pause(&answer(401), Some(Duration::from_secs(30)), at(110)), Some(DOUBTFUL_PAUSE));
+        assert_eq!(doubt.pause(&answer(403), None, at(129)), Some(Duration::from_secs(1)), "time counts, not attempts");
+        assert_eq!(doubt.pause(&answer(403), planned, at(130)), None);
+        // It went away and came back: what it says then is said for the first time.
+        assert_eq!(doubt.pause(&answer(503), planned, at(131)), planned);
+        assert_eq!(doubt.pause(&answer(403), planned, at(132)), planned);
+        assert_eq!(Doubt { limit: Duration::ZERO, since: None }.pause(&answer(403), planned, begin), None);
+    }
+
+    #[test]
+    fn a_busy_server_says_when_to_come_back() {
+        let busy = |seconds: u32| {
+            let details = serde_json::from_value(serde_json::json!({ "retryAfterSeconds": seconds })).unwrap();
+            kube::Error::Api(Status::failure("no", "TooManyRequests").with_code(429).with_details(details).boxed())
+        };
+        let mut doubt = Doubt { limit: DOUBT, since: None };
+        let planned = Some(Duration::from_secs(2));
+        let mut pause = |error, planned| doubt.pause(&error, planned, Instant::now());
+        assert_eq!(pause(busy(7), planned), Some(Duration::from_secs(7)));
+        assert_eq!(pause(busy(1), planned), planned);
+        assert_eq!(pause(answer(429), Some(Duration::ZERO)), Some(Duration::from_secs(1)));
+        assert_eq!(pause(answer(503), Some(Duration::ZERO)), Some(Duration::ZERO));
+        assert_eq!(pause(busy(9999), planned), Some(LONGEST_PAUSE));
+        assert_eq!(pause(busy(7), None), None, "attempts are limited");
     }
 }

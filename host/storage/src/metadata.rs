@@ -12,6 +12,7 @@
 use coffer_api::storage::{Repository, RepositoryInfo, Snapshot};
 use jiff::Timestamp;
 use opendal::ErrorKind;
+use opendal::options::WriteOptions;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -61,10 +62,74 @@ impl BackendMeta {
     }
 }
 
+/// Which `metadata.yaml` was read, so that nobody's newer one is overwritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexVersion {
+    /// There was none.
+    Absent,
+    /// The one with this entity tag.
+    Tag(String),
+    /// The storage does not tell one from another.
+    Unknown,
+}
+
+/// How often a file that changes while it is read is read again.
+const READS: usize = 5;
+
 impl Storage {
     /// Reads `metadata.yaml` of the storage; `None` when nobody has used it yet.
     pub fn read_index(&self) -> Result<Option<BackendMeta>, StorageError> {
         self.read_yaml(INDEX)
+    }
+
+    /// The same, with what [`Storage::replace_index`] has to know of it.
+    pub fn read_index_version(&self) -> Result<(Option<BackendMeta>, IndexVersion), StorageError> {
+        let operator = self.operator();
+        let capability = operator.info().capability();
+        let failed = |error: &opendal::Error| self.error(&format!("read {INDEX}"), error);
+        if capability.write_with_if_match && capability.read_with_if_match {
+            for _ in 0..READS {
+                let tag = match block_on(operator.stat(INDEX)) {
+                    Ok(found) => found.etag().map(str::to_owned),
+                    Err(error) if self.is_absent(&error) => return Ok((None, IndexVersion::Absent)),
+                    Err(error) => return Err(failed(&error)),
+                };
+                let Some(tag) = tag else { break };
+                match block_on(operator.read_with(INDEX).if_match(&tag).into_future()) {
+                    Ok(bytes) => return Ok((Some(self.parse(INDEX, &bytes.to_vec())?), IndexVersion::Tag(tag))),
+                    // It was replaced in between.
+                    Err(error) if error.kind() == ErrorKind::ConditionNotMatch || self.is_absent(&error) => {}
+                    Err(error) => return Err(failed(&error)),
+                }
+            }
+        }
+        let index = self.read_index()?;
+        let version = if index.is_some() { IndexVersion::Unknown } else { IndexVersion::Absent };
+        Ok((index, version))
+    }
+
+    /// Writes `metadata.yaml`, unless somebody has written it since it was read as `version`; whether it was written. A storage that cannot make
+    /// sure of that writes it in any case: look again afterwards.
+    pub fn replace_index(&self, index: &BackendMeta, version: &IndexVersion) -> Result<bool, StorageError> {
+        let capability = self.operator().info().capability();
+        let mut options = WriteOptions::default();
+        match version {
+            IndexVersion::Absent => options.if_not_exists = capability.write_with_if_not_exists,
+            IndexVersion::Tag(tag) => options.if_match = Some(tag.clone()).filter(|_| capability.write_with_if_match),
+            IndexVersion::Unknown => {}
+        }
+        let is_conditional = options.if_not_exists || options.if_match.is_some();
+        let text = self.to_yaml(INDEX, index)?;
+        match block_on(self.put(INDEX, &text, options)) {
+            Ok(_) => Ok(true),
+            Err(error) if is_conditional && error.kind() == ErrorKind::ConditionNotMatch => Ok(false),
+            // Not everything that speaks S3 knows conditions.
+            Err(error) if is_conditional && is_unknown(&error) => {
+                self.write_index(index)?;
+                Ok(true)
+            }
+            Err(error) => Err(self.error(&format!("write {INDEX}"), &error)),
+        }
     }
 
     /// Writes `metadata.yaml` of the storage.
@@ -116,29 +181,41 @@ impl Storage {
             Err(error) if self.is_absent(&error) => return Ok(None),
             Err(error) => return Err(self.error(&format!("read {path}"), &error)),
         };
-        match serde_saphyr::from_slice(&bytes) {
-            Ok(value) => Ok(Some(value)),
-            Err(error) => Err(StorageError::corrupt(self.location(), path, &error.to_string())),
-        }
+        self.parse(path, &bytes).map(Some)
     }
 
     fn write_yaml<T: Serialize>(&self, path: &str, value: &T) -> Result<(), StorageError> {
-        let text = serde_saphyr::to_string(value)
-            .map_err(|error| StorageError::corrupt(self.location(), path, &error.to_string()))?;
+        let text = self.to_yaml(path, value)?;
+        let written = block_on(self.put(path, &text, WriteOptions::default()));
+        written.map(drop).map_err(|error| self.error(&format!("write {path}"), &error))
+    }
+
+    fn parse<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, StorageError> {
+        serde_saphyr::from_slice(bytes)
+            .map_err(|error| StorageError::corrupt(self.location(), path, &error.to_string()))
+    }
+
+    fn to_yaml<T: Serialize>(&self, path: &str, value: &T) -> Result<String, StorageError> {
+        serde_saphyr::to_string(value).map_err(|error| StorageError::corrupt(self.location(), path, &error.to_string()))
+    }
+
+    async fn put(&self, path: &str, text: &str, options: WriteOptions) -> opendal::Result<opendal::Metadata> {
         let operator = self.operator();
         // A directory has no content types.
-        let written = if operator.info().capability().write_with_content_type {
-            block_on(operator.write_with(path, text).content_type(CONTENT_TYPE).into_future())
-        } else {
-            block_on(operator.write(path, text))
-        };
-        written.map(drop).map_err(|error| self.error(&format!("write {path}"), &error))
+        let typed = operator.info().capability().write_with_content_type;
+        let content_type = typed.then(|| CONTENT_TYPE.to_owned());
+        operator.write_options(path, text.to_owned(), WriteOptions { content_type, ..options }).await
     }
 
     /// Whether the error says that the object is not there, but its bucket is.
     fn is_absent(&self, error: &opendal::Error) -> bool {
         error.kind() == ErrorKind::NotFound && self.error("read", error).kind() == crate::StorageErrorKind::NotFound
     }
+}
+
+/// Whether a service says that it does not know what a condition is.
+fn is_unknown(error: &opendal::Error) -> bool {
+    error.kind() == ErrorKind::Unsupported || error.to_string().contains("NotImplemented")
 }
 
 fn snapshot_path(directory: &str, name: &str) -> String {
@@ -166,6 +243,25 @@ mod tests {
         });
         storage.write_index(&index).unwrap();
         assert_eq!(storage.read_index().unwrap(), Some(index));
+    }
+
+    #[test]
+    fn a_first_index_does_not_replace_somebody_elses() {
+        let root = tempfile::tempdir().unwrap();
+        let operator = opendal::Operator::new(opendal::services::Fs::default().root(root.path().to_str().unwrap()));
+        for storage in [Storage::memory(), Storage::from_operator(operator.unwrap(), "directory")] {
+            assert_eq!(storage.read_index_version().unwrap(), (None, IndexVersion::Absent));
+            let ours = BackendMeta::new("2026-01-02T03:04:05Z".parse().unwrap(), "ours");
+            let theirs = BackendMeta::new("2026-01-02T03:04:05Z".parse().unwrap(), "theirs");
+            assert!(storage.replace_index(&theirs, &IndexVersion::Absent).unwrap(), "{}", storage.location());
+            assert!(!storage.replace_index(&ours, &IndexVersion::Absent).unwrap(), "{}", storage.location());
+            assert_eq!(storage.read_index().unwrap(), Some(theirs));
+            // Without entity tags there is nothing to hold the next one against.
+            let (index, version) = storage.read_index_version().unwrap();
+            assert_eq!((index.is_some(), &version), (true, &IndexVersion::Unknown));
+            assert!(storage.replace_index(&ours, &version).unwrap());
+            assert_eq!(storage.read_index().unwrap(), Some(ours));
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ struct State {
     /// Answers to the next requests, instead of what would be true.
     trouble: Vec<(&'static str, u16)>,
     /// Called before a status is patched.
-    meanwhile: Option<Box<dyn FnMut(&Request) -> Option<(Key, Value)> + Send>>,
+    meanwhile: Option<Box<dyn FnMut(&Request) -> Vec<(Key, Value)> + Send>>,
 }
 
 /// The cluster.
@@ -128,13 +128,26 @@ impl Fake {
         self.state().trouble.extend(codes.iter().map(|code| (verb, *code)));
     }
 
-    /// Lets somebody else change an object just before a patch arrives, once.
+    /// Lets somebody else change an object just before a patch of its status arrives, once.
     pub(crate) fn meanwhile(&self, resource: &'static str, namespace: &'static str, name: &'static str, patch: Value) {
-        let mut once = Some(patch);
+        self.meanwhile_all(resource, name, vec![(resource, namespace.to_owned(), name.to_owned(), patch)]);
+    }
+
+    /// Lets somebody else change or make objects just before a patch of this one's status arrives, once.
+    pub(crate) fn meanwhile_all(
+        &self,
+        resource: &'static str,
+        name: &'static str,
+        changes: Vec<(&'static str, String, String, Value)>,
+    ) {
+        let mut once = changes;
         self.state().meanwhile = Some(Box::new(move |request| {
             let ours = request.resource == format!("{resource}/status") && request.name == name;
-            let patch = if ours { once.take() } else { None };
-            patch.map(|patch| ((resource.to_owned(), namespace.to_owned(), name.to_owned()), patch))
+            let changes = if ours { std::mem::take(&mut once) } else { Vec::new() };
+            let placed = changes
+                .into_iter()
+                .map(|(resource, namespace, name, patch)| ((resource.to_owned(), namespace, name), patch));
+            placed.collect()
         }));
     }
 
@@ -210,8 +223,8 @@ impl State {
 
     fn patch(&mut self, key: &Key, sub: &str, request: &Request, patch: &Value) -> (u16, Value) {
         if let Some(mut meanwhile) = self.meanwhile.take() {
-            if let Some((other, patch)) = meanwhile(request) {
-                let mut object = self.objects.get(&other).unwrap().clone();
+            for (other, patch) in meanwhile(request) {
+                let mut object = self.objects.get(&other).cloned().unwrap_or_default();
                 merge(&mut object, &patch);
                 self.stamp(&mut object);
                 self.objects.insert(other, object);

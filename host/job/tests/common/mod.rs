@@ -6,6 +6,7 @@ pub(crate) mod fake;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use coffer_api::cancel::Cancel;
 use coffer_job::{Addons, Job};
@@ -26,6 +27,9 @@ use fake::Fake;
 pub(crate) const REPOSITORY_PASSWORD: &str = "repository-hunter2";
 /// What no status and no error may show.
 pub(crate) const SECRETS: [&str; 3] = [REPOSITORY_PASSWORD, PASSWORD, "storage-hunter2"];
+
+/// How long a refusal is doubted here: long enough for one that passes, and no test waits long for one that does not.
+const DOUBT: Duration = Duration::from_secs(1);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
@@ -177,11 +181,17 @@ spec: {{type: mysql, version: 9.7.0, clientConfig: {{url: \"mysql://127.0.0.1:{p
             .zip(&names)
             .map(|(repository, name)| json!({ "name": name, "repository": repository, "phase": "Pending" }))
             .collect();
+        let policies: Vec<Value> = repositories
+            .iter()
+            .map(|name| json!({ "ref": { "name": "keep", "namespace": "demo" }, "repository": name, "phase": "Pending" }))
+            .collect();
         self.cluster.put(json!({
             "apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession",
             "metadata": { "name": name, "namespace": "demo" },
             "spec": { "invoker": { "apiGroup": "core.kubestash.com", "kind": "BackupConfiguration", "name": "bc" }, "session": "daily", "retryLeft": 0 },
-            "status": { "phase": "Running", "totalSnapshots": repositories.len(), "snapshots": snapshots },
+            "status": {
+                "phase": "Running", "totalSnapshots": repositories.len(), "snapshots": snapshots, "retentionPolicy": policies,
+            },
         }));
         name
     }
@@ -211,7 +221,7 @@ spec: {{type: mysql, version: 9.7.0, clientConfig: {{url: \"mysql://127.0.0.1:{p
         // A client starts a task of its own.
         let _inside = RUNTIME.enter();
         Job {
-            cluster: Cluster::new(self.cluster.client(), RUNTIME.handle().clone()).with_role(role),
+            cluster: Cluster::new(self.cluster.client(), RUNTIME.handle().clone()).with_role(role).with_doubt(DOUBT),
             local: LocalRoot::MountPath,
             cancel: self.cancel.clone(),
         }

@@ -1,6 +1,7 @@
 //! The BackupConfiguration controller: repositories and triggers, whether everything is there, and the first backup.
 
 mod deletion;
+mod next;
 mod repositories;
 mod schedule;
 mod shared;
@@ -24,6 +25,7 @@ use crate::context::Context;
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::kstatus::{self, State};
+use crate::restore_session::pause;
 use crate::{apply, events};
 pub(crate) use shared::share;
 use view::View;
@@ -53,6 +55,9 @@ async fn reconcile(configuration: &Arc<BackupConfiguration>, context: &Context) 
     if apply::add_finalizer(&context.client, configuration.as_ref()).await? {
         return Ok(Action::await_change());
     }
+    if pause::settle(configuration, context).await? {
+        return Ok(Action::await_change());
+    }
     let view = view::of(configuration, context);
     let problems = validate::problems(&view);
     let mut status = configuration.status.clone().unwrap_or_default();
@@ -77,7 +82,7 @@ async fn reconcile(configuration: &Arc<BackupConfiguration>, context: &Context) 
     first?;
     let resync = context.options.limits.resync;
     Ok(Action::requeue(match (is_ready, obstacles.is_empty()) {
-        (true, _) => heartbeat(configuration),
+        (true, _) => next::pause(&status, now, heartbeat(configuration)),
         // What is in the way of a trigger is nobody's to watch.
         (false, false) => resync,
         (false, true) => resync * 10,

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt as _;
 
+use super::next;
 use super::view::View;
 use crate::apply;
 use crate::build::{self, Invoker, belongs};
@@ -42,6 +43,7 @@ pub(super) async fn ensure(
             Err(error) => return Err(error),
         };
         condition::set(&mut one.conditions, change, context.now());
+        one.next_schedule = next::moment(session, suspend, context.now()).map(|moment| moment.to_string());
         sessions.push(one);
     }
     status.sessions = sessions;

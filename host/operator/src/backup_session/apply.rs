@@ -24,7 +24,7 @@ use kube::runtime::controller::Action;
 use crate::apply::{self, Created};
 use crate::backends;
 use crate::backup_session::plan::{Plan, Step, retention_job};
-use crate::backup_session::view::{self, View, session_of};
+use crate::backup_session::view::{self, Part, View, session_of};
 use crate::backup_session::{admission, plan};
 use crate::build::backup_session::{CAUSE, Cause};
 use crate::build::job::Work;
@@ -32,14 +32,15 @@ use crate::build::settings::Settings;
 use crate::build::volumes::Volumes;
 use crate::build::{self, Invoker};
 use crate::context::Context;
-use crate::error::{Class, Error};
+use crate::error::Error;
 use crate::events::{self, Note};
 use crate::kstatus::{self, State};
 use crate::reach::Reach;
 use crate::{jobs, stores, tasks};
 
-/// How much longer than its deadline Kubernetes lets a Job live: the operator ends it first, if it is there.
-const MARGIN: Duration = Duration::from_mins(2);
+/// How much longer than its deadline Kubernetes lets a Job live: the operator ends it first, if it is there and the Job has
+/// nothing proven to write down.
+const MARGIN: Duration = Duration::from_mins(10);
 
 pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Action, Error> {
     let Plan { step, mut status, again } = plan;
@@ -52,13 +53,22 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
         Step::Admit => return admit(view, context).await,
         Step::CreateSnapshots => match create_snapshots(view, context).await {
             Ok(()) => set(&mut status, SNAPSHOTS_ENSURED.holds()),
-            Err(error) => set(&mut status, given_up(view, error, SNAPSHOTS_ENSURED, context)?),
+            Err(error) => {
+                let since = view.session.creation_timestamp().map(|time| time.0);
+                set(&mut status, given_up(since, &error, SNAPSHOTS_ENSURED, context).ok_or(error)?);
+            }
         },
         Step::StartExecutor => match Box::pin(start_executor(view, &status, context)).await {
             Ok(()) => set(&mut status, BACKUP_EXECUTOR_ENSURED.holds()),
-            Err(error) => set(&mut status, given_up(view, error, BACKUP_EXECUTOR_ENSURED, context)?),
+            Err(error) => {
+                let since = when(&status, SNAPSHOTS_ENSURED);
+                set(&mut status, given_up(since, &error, BACKUP_EXECUTOR_ENSURED, context).ok_or(error)?);
+            }
         },
-        Step::Condemn(why) => condemn(view, &why, context).await?,
+        Step::Condemn(why) => condemn(&view.parts, &why, context).await?,
+        Step::CondemnUnproven(why) => {
+            condemn(view.parts.iter().filter(|part| !part.is_proven()), &why, context).await?;
+        }
         Step::StopExecutor => {
             let (namespace, name) = apply::place(view.session.as_ref())?;
             jobs::delete(context, &namespace, &name).await?;
@@ -68,7 +78,9 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
             Ok(Retention::Started) => set(&mut status, RETENTION_POLICY_EXECUTOR_ENSURED.holds()),
             Ok(Retention::Nothing(why)) => set(&mut status, RETENTION_POLICY_EXECUTOR_ENSURED.fails_because(why)),
             Err(error) => {
-                let change = given_up(view, error, RETENTION_POLICY_EXECUTOR_ENSURED, context)?;
+                // The backup may have taken hours; this was not due before its end.
+                let since = plan::backed_up(view).or_else(|| when(&status, BACKUP_EXECUTOR_ENSURED));
+                let change = given_up(since, &error, RETENTION_POLICY_EXECUTOR_ENSURED, context).ok_or(error)?;
                 for one in &mut status.retention_policy {
                     one.phase = Some(RetentionPolicyApplyPhase::FailedToApply);
                     one.error = Some("the Job that applies it could not be created".to_owned());
@@ -76,6 +88,10 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
                 set(&mut status, change);
             }
         },
+        Step::StopRetention => {
+            let (namespace, name) = apply::place(view.session.as_ref())?;
+            jobs::delete(context, &namespace, &retention_job(&name)).await?;
+        }
         Step::Finish(outdated) => remove_outdated(view, &outdated, context).await?,
         Step::Unbind => jobs::unbind(context, &Invoker::of(view.session.as_ref())).await?,
         Step::Retry(due) => {
@@ -87,16 +103,16 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// A step that cannot succeed any more is over; one that may is tried again.
-fn given_up(view: &View, error: Error, step: ConditionType, context: &Context) -> Result<Change, Error> {
-    let age = view.session.creation_timestamp().map(|time| context.now().duration_since(time.0));
-    let waited = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
-    let hopeless = match error.class() {
-        Class::Terminal => true,
-        Class::Waiting => waited >= context.options.limits.start,
-        Class::Transient => false,
-    };
-    if hopeless { Ok(step.fails_because(error.to_string())) } else { Err(error) }
+/// What to say of a step that failed and is over; `None` if it is tried again. `since` is when it was due.
+fn given_up(since: Option<Timestamp>, error: &Error, step: ConditionType, context: &Context) -> Option<Change> {
+    let waited = since.map(|since| context.now().duration_since(since));
+    let waited = waited.and_then(|waited| Duration::try_from(waited).ok()).unwrap_or_default();
+    error.is_hopeless(waited, context.options.limits.start).then(|| step.fails_because(error.to_string()))
+}
+
+/// Since when a condition is as it is.
+fn when(status: &BackupSessionStatus, type_: ConditionType) -> Option<Timestamp> {
+    condition::find(&status.conditions, type_).map(|one| one.last_transition_time.0)
 }
 
 /// The status, if it differs, and what is worth telling about it.
@@ -359,9 +375,14 @@ async fn start_retention(view: &View, status: &mut BackupSessionStatus, context:
 }
 
 /// Writes into the unfinished Snapshots that they stay so. A result that came meanwhile wins: the write is refused then.
-pub(super) async fn condemn(view: &View, why: &str, context: &Context) -> Result<(), Error> {
-    for snapshot in view.parts.iter().filter_map(|part| part.snapshot.as_ref()) {
-        condemn_one(snapshot, why, context).await?;
+pub(super) async fn condemn<'a>(
+    parts: impl IntoIterator<Item = &'a Part>,
+    why: &str,
+    context: &Context,
+) -> Result<(), Error> {
+    let snapshots: Vec<_> = parts.into_iter().filter_map(|part| part.snapshot.clone()).collect();
+    for snapshot in snapshots {
+        condemn_one(&snapshot, why, context).await?;
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) async fn run(session: &Arc<BackupSession>, context: &Context) -> Resu
             apply::delete::<Snapshot>(&context.client, &namespace, &name, snapshot.uid().as_deref()).await?;
         }
     }
-    condemn(&view, "its BackupSession was deleted before it had ended", context).await?;
+    condemn(&view.parts, "its BackupSession was deleted before it had ended", context).await?;
     apply::remove_finalizer(&context.client, session.as_ref()).await?;
     Ok(Action::await_change())
 }

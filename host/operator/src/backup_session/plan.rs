@@ -31,10 +31,14 @@ pub(crate) enum Step {
     StartExecutor,
     /// Write into the Snapshots that have no final phase that they never will, and why.
     Condemn(String),
+    /// The same, but for those whose data is proven and that are only being written down.
+    CondemnUnproven(String),
     /// Remove a Job whose result does not count any more.
     StopExecutor,
     /// Create the Job that removes old Snapshots.
     StartRetention,
+    /// Remove that Job: it has never begun, and has been given up.
+    StopRetention,
     /// Remove these older sessions, then write the last status.
     Finish(Vec<String>),
     /// Take the rights of its Jobs away.
@@ -95,7 +99,10 @@ impl Planner<'_> {
             return self.finish();
         }
         if !condition::exists(&self.status.conditions, BACKUP_EXECUTOR_ENSURED) {
+            // An operator that was killed may have created the Job without having said so.
+            let begun = self.view.executor != JobState::Missing || self.view.parts.iter().any(Part::has_begun);
             match self.overdue() {
+                _ if begun => self.set(BACKUP_EXECUTOR_ENSURED.holds()),
                 None => return self.clone_with(Step::StartExecutor, Some(self.limits.resync)),
                 Some(why) => self.set(BACKUP_EXECUTOR_ENSURED.fails_because(why)),
             }
@@ -145,24 +152,23 @@ impl Planner<'_> {
             let why = message(&self.status, BACKUP_EXECUTOR_ENSURED);
             return Some(self.clone_with(Step::Condemn(why), None));
         }
-        if let Some(why) = self.overdue() {
-            return Some(self.clone_with(Step::Condemn(why), None));
+        // A deadline ends the work. It takes nothing back that is proven: that still has to be written down.
+        let unproven = self.view.parts.iter().any(|part| !part.is_final() && !part.is_proven());
+        if let Some(why) = self.overdue().filter(|_| unproven) {
+            return Some(self.clone_with(Step::CondemnUnproven(why), None));
         }
         let condemn = |why: &str| Some(self.clone_with(Step::Condemn(why.to_owned()), Some(self.limits.resync)));
         match &self.view.executor {
             JobState::Complete => condemn("its Job ended without a result"),
             JobState::Missing => condemn("its Job is gone: somebody has deleted it"),
             JobState::Failed(why) => condemn(why),
-            JobState::Waiting(since, why) if *since >= self.limits.start => {
-                let minutes = self.limits.start.as_secs() / 60;
-                condemn(&format!("its Job has not started within {minutes} minutes: {why}"))
-            }
+            JobState::Waiting(since, why) if *since >= self.limits.start => condemn(&not_started(self.limits, why)),
             JobState::Waiting(since, why) if *since >= self.limits.slow_start => {
                 self.set(POD_PENDING_TOO_LONG.holds_because(why.clone()));
                 Some(self.clone_with(Step::Nothing, Some(self.limits.resync)))
             }
             JobState::Waiting(..) => Some(self.clone_with(Step::Nothing, Some(self.limits.resync))),
-            JobState::Running => {
+            JobState::Running | JobState::Ending(_) => {
                 condition::remove(&mut self.status.conditions, POD_PENDING_TOO_LONG);
                 Some(self.clone_with(Step::Nothing, Some(self.limits.resync)))
             }
@@ -171,10 +177,7 @@ impl Planner<'_> {
 
     /// Whether the Job goes on long after its last result.
     fn lingers(&self) -> bool {
-        let written =
-            |part: &Part| part.snapshot.as_ref()?.status.as_ref()?.last_update_time.as_ref().map(|time| time.0);
-        let last = self.view.parts.iter().filter_map(written).max();
-        last.is_some_and(|last| elapsed(Some(last), self.now) > self.limits.prepare)
+        backed_up(self.view).is_some_and(|last| elapsed(Some(last), self.now) > self.limits.prepare)
     }
 
     /// What retention asks for; `None` when it is over.
@@ -187,17 +190,23 @@ impl Planner<'_> {
         }
         let is_open = |phase: Option<RetentionPolicyApplyPhase>| !matches!(phase, Some(p) if p != RetentionPolicyApplyPhase::Pending);
         if !self.status.retention_policy.iter().any(|one| is_open(one.phase)) {
-            return None;
+            // Nothing may run any more when the session says that it has ended.
+            let step = match &self.view.retention {
+                state if state.is_over() => return None,
+                JobState::Waiting(..) => Step::StopRetention,
+                _ => Step::Nothing,
+            };
+            return Some(self.clone_with(step, Some(self.limits.resync)));
         }
         let why = match &self.view.retention {
-            JobState::Running | JobState::Waiting(..) => {
+            JobState::Waiting(since, why) if *since >= self.limits.start => not_started(self.limits, why),
+            JobState::Running | JobState::Ending(_) | JobState::Waiting(..) => {
                 return Some(self.clone_with(Step::Nothing, Some(self.limits.resync)));
             }
-            JobState::Complete => "its Job ended without a result",
-            JobState::Missing => "its Job is gone: somebody has deleted it",
-            JobState::Failed(why) => why,
+            JobState::Complete => "its Job ended without a result".to_owned(),
+            JobState::Missing => "its Job is gone: somebody has deleted it".to_owned(),
+            JobState::Failed(why) => why.clone(),
         };
-        let why = why.to_owned();
         for one in self.status.retention_policy.iter_mut().filter(|one| is_open(one.phase)) {
             one.phase = Some(RetentionPolicyApplyPhase::FailedToApply);
             one.error = Some(why.clone());
@@ -262,10 +271,34 @@ impl Part {
             .is_none_or(|snapshot| phase::is_final(phase::snapshot(&snapshot.status.clone().unwrap_or_default())))
     }
 
+    /// Whether its Job has said anything.
+    fn has_begun(&self) -> bool {
+        let status = self.snapshot.as_ref().and_then(|snapshot| snapshot.status.as_ref());
+        status.is_some_and(|status| !status.components.is_empty())
+    }
+
+    /// Whether all of its data is in the repository and verified, whatever is still to be written of it.
+    pub(super) fn is_proven(&self) -> bool {
+        self.snapshot.as_ref().and_then(|snapshot| snapshot.status.as_ref()).is_some_and(|status| {
+            let components = phase::snapshot_components(&status.components, status.total_components);
+            components == SnapshotPhase::Succeeded && phase::snapshot(status) != SnapshotPhase::Failed
+        })
+    }
+
     fn is_condemned(&self) -> bool {
         let status = self.snapshot.as_ref().and_then(|snapshot| snapshot.status.as_ref());
         status.is_none_or(|status| condition::is_true(&status.conditions, BACKUP_INCOMPLETE))
     }
+}
+
+/// Since when the Snapshots of a session have said all that they will: what comes after the backup is due since then.
+pub(super) fn backed_up(view: &View) -> Option<Timestamp> {
+    let written = |part: &Part| part.snapshot.as_ref()?.status.as_ref()?.last_update_time.as_ref().map(|time| time.0);
+    view.parts.iter().filter_map(written).max()
+}
+
+fn not_started(limits: &Limits, why: &str) -> String {
+    format!("its Job has not started within {} minutes: {why}", limits.start.as_secs() / 60)
 }
 
 /// Why a repository cannot be written yet.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coffer_api::condition::{self, METRICS_PUSHED};
-use coffer_api::core::{BackupConfiguration, BackupSession, BackupSessionPhase};
+use coffer_api::core::{BackupConfiguration, BackupSession, BackupSessionPhase, RetentionPolicyApplyPhase};
 use coffer_api::phase::session_is_final;
 use coffer_api::storage::{Repository, Snapshot};
 use k8s_openapi::jiff::Timestamp;
@@ -32,6 +32,8 @@ enum Facts {
     Gone,
     None,
     Running,
+    /// All of it is in the repository, and not written down yet.
+    Proven,
     Succeeded,
     Failed,
     Incomplete,
@@ -43,6 +45,7 @@ fn snapshot(facts: Facts) -> Option<Arc<Snapshot>> {
         Facts::Gone => return None,
         Facts::None => json!({"totalComponents": 1}),
         Facts::Running => json!({"totalComponents": 1, "components": {"dump": {"phase": "Running"}}}),
+        Facts::Proven => json!({"totalComponents": 1, "components": {"dump": {"phase": "Succeeded"}}}),
         Facts::Succeeded => {
             json!({"totalComponents": 1, "components": {"dump": {"phase": "Succeeded"}}, "conditions": done})
         }
@@ -53,6 +56,20 @@ fn snapshot(facts: Facts) -> Option<Arc<Snapshot>> {
     };
     let value = json!({"apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Snapshot", "metadata": {"name": "r-s-1"}, "spec": {}, "status": status});
     Some(Arc::new(serde_json::from_value(value).unwrap()))
+}
+
+/// A part without a Snapshot.
+fn part() -> Part {
+    let repository: Repository = serde_json::from_value(json!({
+        "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository", "metadata": {"name": "r"}, "spec": {}, "status": {"phase": "Ready"},
+    }))
+    .unwrap();
+    Part {
+        repository_name: "r".to_owned(),
+        repository: Some(Arc::new(repository)),
+        snapshot_name: "r-s-1".to_owned(),
+        snapshot: None,
+    }
 }
 
 fn view(status: Value, facts: Facts, executor: JobState, retention: JobState) -> View {
@@ -68,16 +85,7 @@ fn view(status: Value, facts: Facts, executor: JobState, retention: JobState) ->
         "spec": {"sessions": [{"name": "daily", "backupTimeout": "10m", "retryConfig": {"maxRetry": 1, "delay": "5m"}}]},
     }))
     .unwrap();
-    let repository: Repository = serde_json::from_value(json!({
-        "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository", "metadata": {"name": "r"}, "spec": {}, "status": {"phase": "Ready"},
-    }))
-    .unwrap();
-    let part = Part {
-        repository_name: "r".to_owned(),
-        repository: Some(Arc::new(repository)),
-        snapshot_name: "r-s-1".to_owned(),
-        snapshot: snapshot(facts),
-    };
+    let part = Part { snapshot: snapshot(facts), ..part() };
     View {
         session: Arc::new(session),
         configuration: Some(Arc::new(configuration)),
@@ -112,6 +120,7 @@ fn each_state_has_its_step() {
     let gone = || JobState::Missing;
     let open = json!({"retentionPolicy": [{"repository": "r", "phase": "Pending"}]});
     let applied = json!({"retentionPolicy": [{"repository": "r", "phase": "Applied"}]});
+    let given_up = json!({"retentionPolicy": [{"repository": "r", "phase": "FailedToApply", "error": "no node"}]});
     let none = json!({});
     for (what, status, facts, executor, retention, expected) in [
         ("new", Value::Null, Facts::Gone, gone(), gone(), Step::Admit),
@@ -209,6 +218,46 @@ fn each_state_has_its_step() {
             Step::Nothing,
         ),
         (
+            "retention slow to start",
+            status(BACKED_UP, open.clone()),
+            Facts::Succeeded,
+            JobState::Complete,
+            waiting(1799),
+            Step::Nothing,
+        ),
+        (
+            "retention never started",
+            status(BACKED_UP, given_up.clone()),
+            Facts::Succeeded,
+            JobState::Complete,
+            waiting(1800),
+            Step::StopRetention,
+        ),
+        (
+            "retention not quite done",
+            status(BACKED_UP, applied.clone()),
+            Facts::Succeeded,
+            JobState::Complete,
+            JobState::Ending("its pod".to_owned()),
+            Step::Nothing,
+        ),
+        (
+            "killed, in its grace",
+            status(STARTED, none.clone()),
+            Facts::Running,
+            JobState::Ending("its pod".to_owned()),
+            gone(),
+            Step::Nothing,
+        ),
+        (
+            "told, in its grace",
+            status(STARTED, none.clone()),
+            Facts::Failed,
+            JobState::Ending("its pod".to_owned()),
+            gone(),
+            Step::Nothing,
+        ),
+        (
             "retention done",
             status(BACKED_UP, applied),
             Facts::Succeeded,
@@ -283,13 +332,71 @@ fn a_deadline_counts_at_every_step() {
     assert!(condition::is_false(&before.status.conditions, condition::SNAPSHOTS_ENSURED));
     let why = "deadline exceeded: it has not ended within its backupTimeout of 10m".to_owned();
     assert_eq!(step(&STARTED[..1], Facts::None, JobState::Missing).step, Step::Condemn(why.clone()));
-    assert_eq!(step(STARTED, Facts::Running, JobState::Running).step, Step::Condemn(why));
+    assert_eq!(step(STARTED, Facts::Running, JobState::Running).step, Step::CondemnUnproven(why.clone()));
+    let ending = || JobState::Ending("its pod".to_owned());
+    assert_eq!(step(STARTED, Facts::Running, ending()).step, Step::CondemnUnproven(why));
+    // Data that is proven is not unproven by the clock; only a Job that ends without writing it down loses it.
+    assert_eq!(step(STARTED, Facts::Proven, JobState::Running).step, Step::Nothing);
+    assert_eq!(step(STARTED, Facts::Proven, ending()).step, Step::Nothing);
+    assert_eq!(step(STARTED, Facts::Proven, JobState::Failed("oom".to_owned())).step, Step::Condemn("oom".to_owned()));
     assert_eq!(step(STARTED, Facts::Incomplete, JobState::Running).step, Step::StopExecutor);
     let early = planned(
         &view(status(STARTED, json!({"backupDeadline": at(70)})), Facts::Running, JobState::Running, JobState::Missing),
         60,
     );
     assert_eq!(early.again, Some(Duration::from_secs(10)), "it looks again when the time is up");
+}
+
+#[test]
+fn a_deadline_condemns_what_is_not_proven_beside_what_is() {
+    let mut view = view(
+        status(STARTED, json!({"backupDeadline": at(50), "totalSnapshots": 2})),
+        Facts::Proven,
+        JobState::Running,
+        JobState::Missing,
+    );
+    let mut other = Part { snapshot_name: "q-s-1".to_owned(), snapshot: snapshot(Facts::Running), ..part() };
+    assert!(view.parts[0].is_proven() && !other.is_proven());
+    view.parts.push(Part { snapshot: snapshot(Facts::Running), ..part() });
+    assert!(matches!(planned(&view, 60).step, Step::CondemnUnproven(_)));
+    other.snapshot = snapshot(Facts::Incomplete);
+    view.parts[1] = other;
+    assert_eq!(planned(&view, 60).step, Step::Nothing, "the rest is still written down");
+    for facts in [Facts::None, Facts::Running, Facts::Failed, Facts::Incomplete, Facts::Gone] {
+        assert!(!Part { snapshot: snapshot(facts), ..part() }.is_proven(), "{facts:?}");
+    }
+}
+
+#[test]
+fn a_job_that_nobody_told_of_is_found() {
+    let late = json!({"backupDeadline": at(50)});
+    let plan =
+        |facts, executor| planned(&view(status(&STARTED[..1], late.clone()), facts, executor, JobState::Missing), 60);
+    for (facts, executor, expected) in [
+        (Facts::Running, JobState::Running, "condemned"),
+        (Facts::None, waiting(3), "condemned"),
+        (Facts::Succeeded, JobState::Complete, "goes on"),
+        (Facts::Succeeded, JobState::Missing, "goes on"),
+    ] {
+        let Plan { step, status, .. } = plan(facts, executor);
+        assert!(condition::is_true(&status.conditions, condition::BACKUP_EXECUTOR_ENSURED), "{facts:?}");
+        match expected {
+            "condemned" => assert!(matches!(step, Step::CondemnUnproven(_)), "{facts:?}: {step:?}"),
+            _ => assert_eq!(step, Step::StartRetention, "{facts:?}"),
+        }
+    }
+    let never = plan(Facts::None, JobState::Missing);
+    assert!(condition::is_false(&never.status.conditions, condition::BACKUP_EXECUTOR_ENSURED));
+}
+
+#[test]
+fn a_retention_that_never_starts_is_given_up() {
+    let open = json!({"retentionPolicy": [{"repository": "r", "phase": "Pending"}]});
+    let given_up = planned(&view(status(BACKED_UP, open), Facts::Succeeded, JobState::Complete, waiting(1800)), 4000);
+    let policy = &given_up.status.retention_policy[0];
+    assert_eq!(policy.phase, Some(RetentionPolicyApplyPhase::FailedToApply));
+    assert_eq!(policy.error.as_deref(), Some("its Job has not started within 30 minutes: no node"));
+    assert!(!session_is_final(given_up.status.phase), "its Job is still there");
 }
 
 #[test]
@@ -311,6 +418,7 @@ fn job_state() -> impl Strategy<Value = JobState> {
     prop_oneof![
         Just(JobState::Missing),
         Just(JobState::Running),
+        Just(JobState::Ending("its pod".to_owned())),
         Just(JobState::Complete),
         Just(JobState::Failed("why".to_owned())),
         (0_u64..4000).prop_map(waiting),
@@ -322,7 +430,7 @@ proptest! {
     /// complete Snapshot and no Job.
     #[test]
     fn no_session_is_stuck_and_none_lies(
-        facts in prop_oneof![Just(Facts::Gone), Just(Facts::None), Just(Facts::Running), Just(Facts::Succeeded), Just(Facts::Failed), Just(Facts::Incomplete)],
+        facts in prop_oneof![Just(Facts::Gone), Just(Facts::None), Just(Facts::Running), Just(Facts::Proven), Just(Facts::Succeeded), Just(Facts::Failed), Just(Facts::Incomplete)],
         executor in job_state(),
         retention in job_state(),
         told in proptest::collection::vec(prop_oneof![Just("True"), Just("False"), Just("")], 3),
@@ -339,7 +447,7 @@ proptest! {
         if let Some(deadline) = deadline {
             more["backupDeadline"] = json!(at(deadline));
         }
-        let view = view(status(&all, more), facts, executor.clone(), retention);
+        let view = view(status(&all, more), facts, executor.clone(), retention.clone());
         let Plan { step, status, again } = planned(&view, seconds);
         let ended = session_is_final(status.phase);
         prop_assert!(ended || step != Step::Nothing || again.is_some());
@@ -349,6 +457,7 @@ proptest! {
         }
         if ended && status.snapshots.iter().any(|one| one.phase.is_some()) && !condition::is_false(&status.conditions, condition::SNAPSHOTS_ENSURED) {
             prop_assert!(executor.is_over(), "nothing runs when it has ended");
+            prop_assert!(told[1] == "False" || policy.is_none() || retention.is_over(), "nor does its retention");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coffer_api::condition::{self, BACKUP_EXECUTOR_ENSURED, RETENTION_POLICY_EXECUTOR_ENSURED, SNAPSHOTS_ENSURED};
+use coffer_api::condition::{self, SNAPSHOTS_ENSURED};
 use coffer_api::core::{BackupConfiguration, BackupSession, Session};
 use coffer_api::storage::{Repository, Snapshot};
 use coffer_api::{names, phase};
@@ -78,10 +78,13 @@ pub(crate) async fn of(session: &Arc<BackupSession>, context: &Context) -> Resul
     }
     let retention = retention_job(&name);
     let of = session.as_ref();
+    // An operator that was killed may have created a Job without having said so.
+    let executor_may_be = done(SNAPSHOTS_ENSURED);
+    let noted = status.is_some_and(|status| !status.retention_policy.is_empty());
     Ok(View {
         parts,
-        executor: jobs::state(context, of, (&namespace, &name), done(BACKUP_EXECUTOR_ENSURED)).await?,
-        retention: jobs::state(context, of, (&namespace, &retention), done(RETENTION_POLICY_EXECUTOR_ENSURED)).await?,
+        executor: jobs::state(context, of, (&namespace, &name), executor_may_be).await?,
+        retention: jobs::state(context, of, (&namespace, &retention), is_open && noted).await?,
         others: stores
             .sessions_of(&namespace, &invoker)
             .into_iter()

@@ -17,7 +17,7 @@ use crate::build::job::Work;
 use crate::context::Context;
 use crate::error::Error;
 use crate::wipe::{self, Wipe};
-use crate::{apply, jobs};
+use crate::{apply, jobs, writers};
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -38,7 +38,11 @@ pub(super) async fn run(storage: &BackupStorage, context: &Context) -> Result<Ac
             deadline: Some(context.options.limits.cleanup),
             ..work
         };
-        if let Wipe::Working(again) = wipe::drive(context, storage, &cleaner).await? {
+        let (namespace, name) = apply::place(storage)?;
+        let writer = context.stores.repositories_in(&namespace, &name).iter().find_map(|repository| {
+            writers::of_repository(context, &repository.namespace().unwrap_or_default(), &repository.name_any())
+        });
+        if let Wipe::Working(again) = wipe::drive(context, storage, &cleaner, writer).await? {
             return Ok(Action::requeue(again));
         }
     }

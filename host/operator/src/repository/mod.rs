@@ -25,7 +25,7 @@ use crate::kstatus::{self, State};
 use crate::prepare::{self, Progress};
 use crate::reach::Reach;
 use crate::wipe::{self, Wipe};
-use crate::{apply, backends, events, jobs};
+use crate::{apply, backends, events, jobs, writers};
 
 /// The controller of Repositories.
 pub(crate) struct Repositories;
@@ -183,7 +183,8 @@ async fn delete(repository: &Repository, context: &Context) -> Result<Action, Er
         && let Some(storage) = wipe::storage_of(repository, repository, context).await
     {
         let work = cleaner(repository, &storage, ("Repository", &repository.name_any()), context)?;
-        if let Wipe::Working(again) = wipe::drive(context, repository, &work).await? {
+        let writer = writers::of_repository(context, &work.namespace, &repository.name_any());
+        if let Wipe::Working(again) = wipe::drive(context, repository, &work, writer).await? {
             return Ok(Action::requeue(again));
         }
     }

@@ -12,10 +12,10 @@ use crate::build::settings::Settings;
 use crate::build::volumes::Volumes;
 use crate::build::{self, Invoker};
 use crate::context::Context;
-use crate::error::{Class, Error};
+use crate::error::Error;
 use crate::events::{self, Note};
 use crate::restore_session::pause;
-use crate::restore_session::plan::{Plan, Step};
+use crate::restore_session::plan::{self, Plan, Step};
 use crate::restore_session::view::View;
 use crate::tasks::{self, Direction};
 use crate::{apply, jobs, stores};
@@ -29,10 +29,10 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
     match step {
         Step::Nothing => {}
         Step::StartExecutor => {
-            pause::pause(&status.paused_backups, context).await?;
-            let change = match start(view, &status, context).await {
+            let change = match begin(view, &status, context).await {
                 Ok(()) => RESTORE_EXECUTOR_ENSURED.holds(),
-                Err(error) if error.class() == Class::Terminal => {
+                // Backups must not wait for ever for a Job that nobody can start.
+                Err(error) if error.is_hopeless(plan::waited(&status, context.now()), context.options.limits.start) => {
                     RESTORE_EXECUTOR_ENSURED.fails_because(error.to_string())
                 }
                 Err(error) => return Err(error),
@@ -43,7 +43,7 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
             let (namespace, name) = apply::place(session)?;
             jobs::delete(context, &namespace, &name).await?;
         }
-        Step::Finish => pause::resume(&status.paused_backups, &view.backups, context).await?,
+        Step::Finish | Step::Resume => pause::resume(session, context).await?,
         Step::Unbind => jobs::unbind(context, &Invoker::of(session)).await?,
     }
     write(view, &status, context).await?;
@@ -64,6 +64,12 @@ async fn write(view: &View, status: &RestoreSessionStatus, context: &Context) ->
     }
     events::publish(&context.recorder, session, notes).await;
     Ok(())
+}
+
+/// Pauses the backups, then starts the Job.
+async fn begin(view: &View, status: &RestoreSessionStatus, context: &Context) -> Result<(), Error> {
+    pause::pause(view.session.as_ref(), &status.paused_backups, context).await?;
+    start(view, status, context).await
 }
 
 async fn start(view: &View, status: &RestoreSessionStatus, context: &Context) -> Result<(), Error> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coffer_api::core::RestoreSession;
-use coffer_api::phase;
 use kube::runtime::controller::Action;
 
 use crate::apply;
@@ -23,10 +22,7 @@ pub(super) async fn run(session: &Arc<RestoreSession>, context: &Context) -> Res
     if jobs::remove_all(context, &Invoker::of(session.as_ref())).await? {
         return Ok(Action::requeue(SOON));
     }
-    let status = session.status.clone().unwrap_or_default();
-    if !phase::restore_is_final(status.phase) {
-        pause::resume(&status.paused_backups, &pause::of(session, context), context).await?;
-    }
+    pause::resume(session, context).await?;
     apply::remove_finalizer(&context.client, session.as_ref()).await?;
     Ok(Action::await_change())
 }

@@ -4,7 +4,7 @@
 
 mod apply;
 mod deletion;
-mod pause;
+pub(crate) mod pause;
 mod plan;
 mod validate;
 mod view;

@@ -12,8 +12,11 @@ use kube::ResourceExt as _;
 use crate::job_state::JobState;
 use crate::kstatus::{self, State};
 use crate::options::Limits;
+use crate::restore_session::validate;
 use crate::restore_session::view::View;
-use crate::restore_session::{pause, validate};
+
+/// When to look again after a step that changes nothing of the session itself.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The next step of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(super) enum Step {
     StopExecutor,
     /// Resume the backups, then write the last status.
     Finish,
+    /// Resume the backups that are still paused although all is over.
+    Resume,
     /// Take the rights of its Job away.
     Unbind,
     /// Nothing but the status.
@@ -44,11 +49,25 @@ pub(super) fn plan(view: &View, now: Timestamp, limits: &Limits) -> Plan {
     // One that was wrong may have been corrected.
     let corrected = status.phase == Some(RestorePhase::Invalid) && status.observed_generation != generation;
     if phase::restore_is_final(status.phase) && !corrected {
-        let step = if view.bound { Step::Unbind } else { Step::Nothing };
-        return Plan { step, status, again: None };
+        let (step, again) = match (view.holds, view.bound) {
+            (true, _) => (Step::Resume, Some(SOON)),
+            (false, true) => (Step::Unbind, None),
+            (false, false) => (Step::Nothing, None),
+        };
+        return Plan { step, status, again };
     }
     status.observed_generation = generation;
     Planner { view, status, now, limits }.next()
+}
+
+/// How long the Job has been due: a session that begins passes its validation once more at that moment.
+pub(super) fn waited(status: &RestoreSessionStatus, now: Timestamp) -> Duration {
+    let begun = condition::find(&status.conditions, VALIDATION_PASSED);
+    begun.map(|begun| elapsed(begun.last_transition_time.0, now)).unwrap_or_default()
+}
+
+fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 struct Planner<'a> {
@@ -77,7 +96,10 @@ impl Planner<'_> {
             return self.begin();
         }
         if !condition::exists(&self.status.conditions, RESTORE_EXECUTOR_ENSURED) {
+            // An operator that was killed may have created the Job without having said so.
+            let begun = self.view.executor != JobState::Missing || !self.status.components.is_empty();
             match self.overdue() {
+                _ if begun => self.set(RESTORE_EXECUTOR_ENSURED.holds()),
                 None => {
                     let again = Some(self.limits.resync);
                     return self.with(Step::StartExecutor, again);
@@ -94,7 +116,10 @@ impl Planner<'_> {
         let timeout = self.view.session.spec.restore_timeout.as_deref();
         // A timeout that cannot be read was refused above.
         self.status.restore_deadline = lifecycle::deadline(self.now, timeout).ok().flatten().map(Time);
-        self.status.paused_backups = pause::to_pause(&self.view.backups);
+        self.status.paused_backups.clone_from(&self.view.to_pause);
+        // What it waited for before is not what it waits for from now on: see `waited`.
+        condition::remove(&mut self.status.conditions, VALIDATION_PASSED);
+        self.set(VALIDATION_PASSED.holds());
         self.with(Step::Nothing, None)
     }
 
@@ -116,7 +141,9 @@ impl Planner<'_> {
             (None, JobState::Waiting(since, why)) if *since >= self.limits.start => {
                 format!("its Job has not started within {} minutes: {why}", self.limits.start.as_secs() / 60)
             }
-            (None, JobState::Waiting(..) | JobState::Running) => return self.with(Step::Nothing, again),
+            (None, JobState::Waiting(..) | JobState::Running | JobState::Ending(_)) => {
+                return self.with(Step::Nothing, again);
+            }
         };
         // The result of the Job may be newer than what is known here: then this status is refused, and read again.
         self.set(RESTORE_INCOMPLETE.holds_because(why.clone()));
@@ -129,18 +156,20 @@ impl Planner<'_> {
 
     /// The last steps: nothing may run any more when the session says that it has ended.
     fn stop_or_finish(mut self) -> Plan {
-        if !self.view.executor.is_over() {
-            let incomplete = condition::is_true(&self.status.conditions, RESTORE_INCOMPLETE)
-                || condition::is_false(&self.status.conditions, RESTORE_EXECUTOR_ENSURED);
-            let step = if incomplete || self.overdue().is_some() { Step::StopExecutor } else { Step::Nothing };
-            let again = Some(self.limits.resync);
-            return self.with(step, again);
-        }
+        // It took until its result was there, however long its Job then takes to end.
         let began =
             condition::find(&self.status.conditions, RESTORE_EXECUTOR_ENSURED).map(|one| one.last_transition_time.0);
         let began = began.or_else(|| self.view.session.creation_timestamp().map(|time| time.0));
-        let took = began.and_then(|began| Duration::try_from(self.now.duration_since(began)).ok());
-        self.status.duration = Some(duration::format(took.unwrap_or_default()));
+        let passed = began.map(|began| elapsed(began, self.now)).unwrap_or_default();
+        let took = self.status.duration.get_or_insert_with(|| duration::format(passed));
+        let lingers = passed > duration::parse(took).unwrap_or_default().saturating_add(self.limits.prepare);
+        if !self.view.executor.is_over() {
+            let incomplete = condition::is_true(&self.status.conditions, RESTORE_INCOMPLETE)
+                || condition::is_false(&self.status.conditions, RESTORE_EXECUTOR_ENSURED);
+            let stop = incomplete || lingers || self.overdue().is_some();
+            let again = Some(self.limits.resync);
+            return self.with(if stop { Step::StopExecutor } else { Step::Nothing }, again);
+        }
         self.set(METRICS_PUSHED.holds());
         self.with(Step::Finish, None)
     }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use coffer_api::condition::{self, RESTORE_EXECUTOR_ENSURED};
 use coffer_api::core::{DataSource, RestoreSession};
 use coffer_api::phase;
-use coffer_api::shared::{ResourceFoundStatus, SnapshotPhase};
+use coffer_api::shared::{ResourceFoundStatus, SnapshotPhase, TypedObjectReference};
 use coffer_api::storage::{BackupStorage, GROUP, Snapshot};
 use kube::ResourceExt as _;
 
@@ -14,7 +13,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::job_state::JobState;
 use crate::reach::Reach;
-use crate::restore_session::pause::{self, Pausable};
+use crate::restore_session::pause;
 use crate::tasks::{self, Direction};
 use crate::{backends, jobs, stores};
 
@@ -30,8 +29,10 @@ pub(super) struct View {
     pub(super) missing: Vec<String>,
     pub(super) dependencies: Vec<ResourceFoundStatus>,
     pub(super) executor: JobState,
-    /// The BackupConfigurations of the same target.
-    pub(super) backups: Vec<Pausable>,
+    /// The BackupConfigurations of the same target that it has to pause.
+    pub(super) to_pause: Vec<TypedObjectReference>,
+    /// Whether backups are still paused for it.
+    pub(super) holds: bool,
     /// Whether its Jobs still may do something.
     pub(super) bound: bool,
 }
@@ -97,11 +98,12 @@ pub(super) async fn of(session: &Arc<RestoreSession>, context: &Context) -> Resu
     }
     let status = session.status.as_ref();
     let is_open = !phase::restore_is_final(status.and_then(|status| status.phase));
-    let started =
-        is_open && status.is_some_and(|status| condition::is_true(&status.conditions, RESTORE_EXECUTOR_ENSURED));
+    // An operator that was killed may have created the Job without having said so.
+    let begun = is_open && status.is_some_and(|status| status.total_components.is_some());
     Ok(View {
-        executor: jobs::state(context, session.as_ref(), (&namespace, &name), started).await?,
-        backups: pause::of(session, context),
+        executor: jobs::state(context, session.as_ref(), (&namespace, &name), begun).await?,
+        to_pause: pause::to_pause(session, context),
+        holds: pause::holds(session, context),
         bound: !stores.bindings_of(&Invoker::of(session.as_ref())).is_empty(),
         session: Arc::clone(session),
         target_found,

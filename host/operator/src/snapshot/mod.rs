@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::events::{self, Note};
 use crate::kstatus::{self, State};
 use crate::wipe::{self, Wipe};
-use crate::{apply, jobs, repository, stores};
+use crate::{apply, jobs, repository, stores, writers};
 
 /// How long a Snapshot may be without a session that is at work. A Job that brings Snapshots back from a storage first
 /// creates them and then writes their state.
@@ -160,7 +160,8 @@ async fn delete(snapshot: &Snapshot, context: &Context) -> Result<Action, Error>
         if let Some(secret) = &repository.spec.encryption_secret {
             work.reach.secret(secret, &namespace, &context.stores);
         }
-        if let Wipe::Working(again) = wipe::drive(context, snapshot, &work).await? {
+        let writer = writers::of_snapshot(context, snapshot);
+        if let Wipe::Working(again) = wipe::drive(context, snapshot, &work, writer).await? {
             return Ok(Action::requeue(again));
         }
     }

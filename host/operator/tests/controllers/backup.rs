@@ -125,7 +125,7 @@ async fn a_deadline_ends_the_session_and_its_job() {
     let session = ready(&world, json!({"backupTimeout": "10m"})).await;
     world.until("it runs", |fake| !fake.all(PODS).is_empty()).await;
     let deadline = world.fake.get(JOBS, "demo", &session).unwrap()["spec"]["activeDeadlineSeconds"].as_i64().unwrap();
-    assert!((600..=720).contains(&deadline), "{deadline}: Kubernetes ends the Job even if no operator is there");
+    assert!((600..=1200).contains(&deadline), "{deadline}: Kubernetes ends the Job even if no operator is there");
     world.advance(601);
     world.phase(SESSIONS, &session, "Failed").await;
     let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
@@ -184,7 +184,7 @@ async fn of_two_sessions_at_once_one_runs() {
     world.trigger("sample-daily-1", 0);
     world.trigger("sample-daily-2", 0);
     world.phase(SESSIONS, "sample-daily-2", "Skipped").await;
-    world.until("the other one runs", |fake| fake.get(JOBS, "demo", "sample-daily-1").is_some()).await;
+    world.runs("sample-daily-1").await;
     assert!(world.fake.get(JOBS, "demo", "sample-daily-2").is_none());
     let skipped = world.fake.get(SESSIONS, "demo", "sample-daily-2").unwrap();
     assert_eq!(condition(&skipped, "BackupSkipped")["reason"], "PreRequisitesNotSatisfied");
@@ -295,4 +295,134 @@ async fn the_history_keeps_as_many_sessions_as_it_should() {
         ["retention-policy-sample-daily-2", "retention-policy-sample-daily-3", "sample-daily-2", "sample-daily-3"]
     );
     assert_eq!(world.fake.all(SNAPSHOTS).len(), 4, "Snapshots survive their sessions");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_has_not_ended_before_its_pod_has() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let _operator = world.operator();
+    let session = ready(&world, json!({"backupTimeout": "10m"})).await;
+    world.runs(&session).await;
+    world.hold(&session);
+    world.advance(601);
+    world.until("its Job is gone", |fake| fake.get(JOBS, "demo", &session).is_none()).await;
+    world.settled().await;
+    let retention = format!("demo/retention-policy-{session}");
+    assert_eq!(world.fake.get(SESSIONS, "demo", &session).unwrap()["status"]["phase"], "Running");
+    assert!(!world.fake.ever(JOBS).contains(&retention), "nothing is removed while somebody writes");
+    world.let_go(&session);
+    world.phase(SESSIONS, &session, "Failed").await;
+    assert!(world.fake.ever(JOBS).contains(&retention));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_takes_nothing_back_that_is_proven() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let _operator = world.operator();
+    let session = ready(&world, json!({"backupTimeout": "10m"})).await;
+    world.runs(&session).await;
+    let snapshot = format!("sample-repo-{session}");
+    let proven = json!({"dump": {"phase": "Succeeded", "resticStats": [{"summary": {"id": "abcd"}}]}});
+    world.fake.edit(SNAPSHOTS, "demo", &snapshot, |one| one["status"]["components"] = proven);
+    world.settled().await;
+    world.advance(601);
+    world.touch(SESSIONS, &session);
+    world.settled().await;
+    assert!(world.fake.get(JOBS, "demo", &session).is_some(), "it may write down what it has");
+    assert_eq!(world.fake.get(SNAPSHOTS, "demo", &snapshot).unwrap()["status"]["phase"], "Running");
+    facts(&world.fake, "demo", "backup", None, &session, None);
+    finish(&world.fake, "demo", &session, "Complete");
+    world.phase(SESSIONS, &session, "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_created_unnoticed_is_found_and_stopped() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let operator = world.operator();
+    let session = ready(&world, json!({"backupTimeout": "10m"})).await;
+    world.runs(&session).await;
+    world.settled().await;
+    // As if it had been killed between the Job and the status that tells of it.
+    operator.kill();
+    world.fake.edit(SESSIONS, "demo", &session, |one| {
+        let all = one["status"]["conditions"].as_array_mut().unwrap();
+        all.retain(|condition| condition["type"] != "BackupExecutorEnsured");
+    });
+    world.advance(601);
+    let _operator = world.operator();
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("deadline exceeded"), "{message}");
+    assert_eq!(condition(&object, "BackupExecutorEnsured")["status"], "True", "it was there");
+    assert_eq!(object["status"]["snapshots"][0]["phase"], "Failed");
+    world.settled().await;
+    assert!(world.fake.get(JOBS, "demo", &session).is_none() && world.fake.get(BINDINGS, "demo", &session).is_none());
+    assert!(names(&world.fake.all(PODS)).iter().all(|pod| !pod.starts_with(&session)), "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_did_unnoticed_counts() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let operator = world.operator();
+    let session = ready(&world, json!({"backupTimeout": "10m"})).await;
+    world.runs(&session).await;
+    world.settled().await;
+    operator.kill();
+    world.fake.edit(SESSIONS, "demo", &session, |one| {
+        let all = one["status"]["conditions"].as_array_mut().unwrap();
+        all.retain(|condition| condition["type"] != "BackupExecutorEnsured");
+    });
+    facts(&world.fake, "demo", "backup", None, &session, None);
+    finish(&world.fake, "demo", &session, "Complete");
+    world.advance(601);
+    let _operator = world.operator();
+    world.phase(SESSIONS, &session, "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_has_its_own_time_to_begin() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let _operator = world.operator();
+    let session = ready(&world, json!({})).await;
+    world.runs(&session).await;
+    world.foreign_job(&format!("retention-policy-{session}"));
+    // A backup of two hours.
+    world.advance(7200);
+    facts(&world.fake, "demo", "backup", None, &session, None);
+    finish(&world.fake, "demo", &session, "Complete");
+    let of_session = |fake: &Fake| fake.get(SESSIONS, "demo", &session).unwrap()["status"].clone();
+    world.until("it is noted", |fake| of_session(fake)["retentionPolicy"][0]["phase"] == "Pending").await;
+    world.settled().await;
+    assert_eq!(of_session(&world.fake)["phase"], "Running", "others have half an hour to make room");
+    world.advance(1801);
+    world.touch(SESSIONS, &session);
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    let ensured = condition(&object, "RetentionPolicyExecutorEnsured");
+    assert!(ensured["message"].as_str().unwrap().contains("belongs to somebody else"), "{ensured}");
+    assert_eq!(object["status"]["snapshots"][0]["phase"], "Succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retention_pod_that_never_starts_ends_the_session() {
+    let world = World::new();
+    world.plays("retention", Play::Pend);
+    let _operator = world.operator();
+    let session = ready(&world, json!({})).await;
+    let job = format!("retention-policy-{session}");
+    world.until("it waits", |fake| fake.get(PODS, "demo", &format!("{job}-x")).is_some()).await;
+    world.settled().await;
+    assert_eq!(world.fake.get(SESSIONS, "demo", &session).unwrap()["status"]["phase"], "Running");
+    world.advance(1801);
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    let error = object["status"]["retentionPolicy"][0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("has not started within 30 minutes") && error.contains("0/3 nodes"), "{error}");
+    assert!(world.fake.get(JOBS, "demo", &job).is_none(), "and it will not begin later");
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::world::{
     BINDINGS, CONFIGURATIONS, CRON_JOBS, JOBS, PODS, Play, REPOSITORIES, SESSIONS, SNAPSHOTS, STORAGES, World,
-    condition, names,
+    condition, facts, finish, names,
 };
 
 async fn backed_up(world: &World, session: Value) -> String {
@@ -176,4 +176,77 @@ async fn a_session_that_is_deleted_takes_its_job_with_it() {
         condition(&snapshot, "BackupIncomplete")["message"],
         "its BackupSession was deleted before it had ended"
     );
+}
+
+/// A second session that runs, with a pod that stays for its grace.
+async fn at_work(world: &World) -> String {
+    world.plays("backup", Play::Hang);
+    world.trigger("sample-daily-1", 0);
+    world.runs("sample-daily-1").await;
+    world.settled().await;
+    world.hold("sample-daily-1");
+    "sample-daily-1".to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_wiped_out_while_a_session_writes_it() {
+    for (resource, name) in [(REPOSITORIES, "sample-repo"), (STORAGES, "s3"), (SNAPSHOTS, "sample-repo-sample-daily-1")]
+    {
+        let world = World::new();
+        let _operator = world.operator();
+        backed_up(&world, repository(Some("WipeOut"))).await;
+        let session = at_work(&world).await;
+        world.fake.edit(resource, "demo", name, |one| one["spec"]["deletionPolicy"] = json!("WipeOut"));
+        world.fake.delete(resource, "demo", name);
+        let waits = |fake: &crate::fake::Fake| {
+            let events = fake.all(crate::world::EVENTS);
+            events.iter().any(|event| event["reason"] == "CleanupWaits" && event["regarding"]["name"] == name)
+        };
+        world.until("it waits, and says so", waits).await;
+        assert_eq!(wiped(&world), [""; 0], "{name}");
+        // The session is over as soon as its pod is, and not before.
+        facts(&world.fake, "demo", "backup", None, &session, None);
+        finish(&world.fake, "demo", &session, "Complete");
+        world.until("it is wiped out", |_| wiped(&world).len() == 1).await;
+        let ended = world.fake.get(SESSIONS, "demo", &session).unwrap()["status"]["phase"].clone();
+        assert!(ended == "Succeeded" || ended == "Failed", "{name}: {ended}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_wiped_out_while_a_pod_is_in_its_grace() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world, repository(Some("WipeOut"))).await;
+    let session = at_work(&world).await;
+    world.fake.delete(CONFIGURATIONS, "demo", "sample");
+    world.until("its Job is gone", |fake| fake.get(JOBS, "demo", &session).is_none()).await;
+    world.settled().await;
+    assert!(world.fake.get(SESSIONS, "demo", &session).is_some(), "its pod has not ended");
+    assert_eq!(wiped(&world), [""; 0]);
+    world.let_go(&session);
+    gone(&world, CONFIGURATIONS, "sample").await;
+    gone(&world, REPOSITORIES, "sample-repo").await;
+    assert_eq!(wiped(&world), ["demo/cleanup-repository-sample-repo"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_prepares_an_object_ends_before_it_is_wiped_out() {
+    let world = World::new();
+    world.plays("initialize-repository", Play::Hang);
+    let _operator = world.operator();
+    world.base();
+    let mut one = crate::world::configuration("sample", repository(Some("WipeOut")));
+    one["spec"]["paused"] = json!(true);
+    world.fake.create(CONFIGURATIONS, one);
+    let job = "init-repository-sample-repo";
+    world.runs(job).await;
+    world.hold(job);
+    world.fake.delete(CONFIGURATIONS, "demo", "sample");
+    world.until("its Job is gone", |fake| fake.get(JOBS, "demo", job).is_none()).await;
+    world.settled().await;
+    assert_eq!(wiped(&world), [""; 0], "its pod may still write");
+    world.let_go(job);
+    gone(&world, REPOSITORIES, "sample-repo").await;
+    assert_eq!(wiped(&world), ["demo/cleanup-repository-sample-repo"]);
 }

@@ -35,7 +35,7 @@ async fn a_restore_pauses_the_backups_of_its_target_while_it_runs() {
     backed_up(&world).await;
     world.plays("restore", Play::Hang);
     world.fake.create(RESTORES, restore("r", json!({"restoreTimeout": "1h"})));
-    world.until("it runs", |fake| fake.get(JOBS, "demo", "r").is_some()).await;
+    world.runs("r").await;
     world.until("backups are paused", |_| paused(&world)).await;
     let object = world.fake.get(RESTORES, "demo", "r").unwrap();
     assert_eq!(object["status"]["pausedBackups"][0]["name"], "sample");
@@ -137,4 +137,180 @@ async fn a_restore_that_is_deleted_takes_its_job_with_it() {
     world.fake.delete(RESTORES, "demo", "r");
     world.until("it is gone", |fake| fake.get(RESTORES, "demo", "r").is_none()).await;
     assert!(world.fake.get(JOBS, "demo", "r").is_none() && !paused(&world));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_cannot_begin_lets_backups_go_on() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.foreign_job("r");
+    world.fake.create(RESTORES, restore("r", json!({})));
+    world.until("backups are paused", |_| paused(&world)).await;
+    world.settled().await;
+    assert_eq!(world.fake.get(RESTORES, "demo", "r").unwrap()["status"]["phase"], "Pending");
+    world.advance(1801);
+    world.touch(RESTORES, "r");
+    world.phase(RESTORES, "r", "Failed").await;
+    let object = world.fake.get(RESTORES, "demo", "r").unwrap();
+    let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("Job demo/r exists and belongs to somebody else"), "{message}");
+    world.until("backups go on", |_| !paused(&world)).await;
+    assert!(world.fake.get(JOBS, "demo", "r").is_some(), "what is somebody else's stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_waited_long_for_its_target_may_begin() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    let later = json!({"apiGroup": "kubedb.com", "kind": "MySQL", "name": "later"});
+    world.foreign_job("r");
+    world.fake.create(RESTORES, restore("r", json!({"target": later})));
+    world.phase(RESTORES, "r", "Pending").await;
+    world.settled().await;
+    world.advance(7200);
+    world.fake.create(APPS, json!({"metadata": {"name": "later", "namespace": "demo"}, "spec": {"clientConfig": {}}}));
+    world
+        .until("it has begun", |fake| fake.get(RESTORES, "demo", "r").unwrap()["status"]["totalComponents"] == 1)
+        .await;
+    world.settled().await;
+    assert_eq!(world.fake.get(RESTORES, "demo", "r").unwrap()["status"]["phase"], "Pending");
+    world.fake.delete(JOBS, "demo", "r");
+    world.touch(RESTORES, "r");
+    world.phase(RESTORES, "r", "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restores_that_end_at_once_resume_the_backups() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    let all = ["a", "b", "c"];
+    for name in all {
+        world.fake.create(RESTORES, restore(name, json!({})));
+    }
+    let holders = |fake: &crate::fake::Fake| {
+        let text =
+            fake.get(CONFIGURATIONS, "demo", "sample").unwrap()["metadata"]["annotations"]["coffer.dev/paused-by"]
+                .clone();
+        text.as_str().map(|text| text.split(',').count()).unwrap_or_default()
+    };
+    for name in all {
+        world.runs(name).await;
+    }
+    assert!(paused(&world) && holders(&world.fake) == 3);
+    // The last of three to end resumes, whichever that is.
+    facts(&world.fake, "demo", "restore", None, "a", None);
+    finish(&world.fake, "demo", "a", "Complete");
+    world.phase(RESTORES, "a", "Succeeded").await;
+    world.settled().await;
+    assert!(paused(&world) && holders(&world.fake) == 2, "others still restore");
+    for name in ["b", "c"] {
+        facts(&world.fake, "demo", "restore", None, name, None);
+    }
+    for name in ["b", "c"] {
+        finish(&world.fake, "demo", name, "Complete");
+    }
+    for name in ["b", "c"] {
+        world.phase(RESTORES, name, "Succeeded").await;
+    }
+    world.until("backups go on", |fake| !paused(&world) && holders(fake) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_has_paused_stays_so() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["paused"] = json!(true));
+    world.settled().await;
+    world.fake.create(RESTORES, restore("r", json!({})));
+    world.phase(RESTORES, "r", "Succeeded").await;
+    world.settled().await;
+    assert!(paused(&world));
+    assert!(world.fake.get(RESTORES, "demo", "r").unwrap()["status"]["pausedBackups"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_vanishes_leaves_no_backups_paused() {
+    let world = World::new();
+    let operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    world.fake.create(RESTORES, restore("r", json!({})));
+    world.runs("r").await;
+    world.settled().await;
+    operator.kill();
+    // Somebody takes the finalizer off and deletes it.
+    world.fake.edit(RESTORES, "demo", "r", |one| one["metadata"]["finalizers"] = json!([]));
+    world.fake.delete(RESTORES, "demo", "r");
+    assert!(paused(&world));
+    let _operator = world.operator();
+    world.until("backups go on", |_| !paused(&world)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_does_not_end_does_not_hold_up_its_restore() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    world.fake.create(RESTORES, restore("r", json!({})));
+    world.runs("r").await;
+    facts(&world.fake, "demo", "restore", None, "r", None);
+    world
+        .until("its result is seen", |fake| fake.get(RESTORES, "demo", "r").unwrap()["status"]["duration"].is_string())
+        .await;
+    world.settled().await;
+    assert!(world.fake.get(JOBS, "demo", "r").is_some() && paused(&world), "a result is no end");
+    world.advance(660);
+    world.phase(RESTORES, "r", "Succeeded").await;
+    assert!(world.fake.get(JOBS, "demo", "r").is_none() && !paused(&world));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_has_not_ended_before_its_pod_has() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    world.fake.create(RESTORES, restore("r", json!({"restoreTimeout": "30m"})));
+    world.runs("r").await;
+    world.settled().await;
+    world.hold("r");
+    world.advance(1801);
+    world.until("its Job is gone", |fake| fake.get(JOBS, "demo", "r").is_none()).await;
+    world.settled().await;
+    assert!(paused(&world), "its pod may still write into the target");
+    world.let_go("r");
+    world.phase(RESTORES, "r", "Failed").await;
+    world.until("backups go on", |_| !paused(&world)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_created_unnoticed_is_found_and_stopped() {
+    let world = World::new();
+    let operator = world.operator();
+    backed_up(&world).await;
+    world.plays("restore", Play::Hang);
+    world.fake.create(RESTORES, restore("r", json!({"restoreTimeout": "30m"})));
+    world.runs("r").await;
+    world.settled().await;
+    // As if it had been killed between the Job and the status that tells of it.
+    operator.kill();
+    world.fake.edit(RESTORES, "demo", "r", |one| {
+        let all = one["status"]["conditions"].as_array_mut().unwrap();
+        all.retain(|condition| condition["type"] != "RestoreExecutorEnsured");
+    });
+    world.advance(1801);
+    let _operator = world.operator();
+    world.phase(RESTORES, "r", "Failed").await;
+    let object = world.fake.get(RESTORES, "demo", "r").unwrap();
+    let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("deadline exceeded"), "{message}");
+    assert_eq!(condition(&object, "RestoreExecutorEnsured")["status"], "True", "it was there");
+    world.until("backups go on", |_| !paused(&world)).await;
+    assert!(world.fake.get(JOBS, "demo", "r").is_none() && world.fake.get(PODS, "demo", "r-x").is_none());
 }

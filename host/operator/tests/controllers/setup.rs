@@ -268,3 +268,20 @@ async fn many_configurations_are_ready_soon_and_cost_few_requests() {
     let each = requests.len() / count;
     assert!(each <= 25, "{each} requests for each configuration: {:?}", &requests[requests.len() - 60..]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_says_when_it_comes_next() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.base();
+    world.configuration(json!({}));
+    let says = |fake: &crate::fake::Fake, moment: serde_json::Value| {
+        fake.get(CONFIGURATIONS, "demo", "sample").unwrap()["status"]["sessions"][0]["nextSchedule"] == moment
+    };
+    world.until("it says so", |fake| says(fake, json!("2026-01-01T03:00:00Z"))).await;
+    world.advance(4 * 3600);
+    world.touch(CONFIGURATIONS, "sample");
+    world.until("it is the next day", |fake| says(fake, json!("2026-01-02T03:00:00Z"))).await;
+    world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["paused"] = json!(true));
+    world.until("it does not come", |fake| says(fake, json!(null))).await;
+}

@@ -208,6 +208,43 @@ impl World {
         self.fake.create(CONFIGURATIONS, configuration("sample", session));
     }
 
+    /// A Job that is not the operator's, of a name that it needs.
+    pub fn foreign_job(&self, name: &str) {
+        self.plays("foreign", Play::Silent);
+        let container = json!({"name": "c", "args": ["run", "foreign", "--name", name]});
+        self.fake.create(
+            JOBS,
+            json!({"metadata": {"name": name, "namespace": "demo"}, "spec": {"template": {"spec": {"containers": [container]}}}}),
+        );
+    }
+
+    /// Changes nothing that matters, so that an object is looked at.
+    pub fn touch(&self, resource: &str, name: &str) {
+        self.fake.edit(resource, "demo", name, |one| one["metadata"]["labels"]["touched"] = json!("yes"));
+    }
+
+    /// Waits until the pod of a Job runs.
+    pub async fn runs(&self, job: &str) {
+        self.until(&format!("Job {job} runs"), |fake| {
+            fake.get(PODS, "demo", &format!("{job}-x")).is_some_and(|pod| pod["status"]["phase"] == "Running")
+        })
+        .await;
+    }
+
+    /// From now on the pod of a Job stays when it is deleted, as in its grace period.
+    pub fn hold(&self, job: &str) {
+        let held = self.fake.edit(PODS, "demo", &format!("{job}-x"), |pod| {
+            pod["metadata"]["finalizers"] = json!(["test/grace"]);
+        });
+        assert!(held, "Job {job} has no pod");
+    }
+
+    /// The end of that.
+    pub fn let_go(&self, job: &str) {
+        let held = self.fake.edit(PODS, "demo", &format!("{job}-x"), |pod| pod["metadata"]["finalizers"] = json!([]));
+        assert!(held, "the pod of Job {job} is gone already");
+    }
+
     /// The BackupSessions of now, by name.
     pub fn sessions(&self) -> Vec<String> {
         names(&self.fake.all(SESSIONS))
@@ -324,7 +361,11 @@ fn play_one(fake: &Fake, job: &Value, args: &[String], play: &Play) {
     }
 }
 
+/// A Job ends, and its pod with it.
 pub fn finish(fake: &Fake, namespace: &str, job: &str, how: &str) {
+    fake.edit(PODS, namespace, &format!("{job}-x"), |pod| {
+        pod["status"] = json!({"phase": if how == "Complete" { "Succeeded" } else { "Failed" }});
+    });
     fake.edit(JOBS, namespace, job, |job| {
         job["status"]["conditions"] =
             json!([{"type": how, "status": "True", "reason": "BackoffLimitExceeded", "message": "it failed"}]);
