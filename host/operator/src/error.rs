@@ -23,6 +23,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A reconcile went on for so long that it was given up: a request has got no answer.
+    #[error("the API server has not answered within {0:?}; it is asked again")]
+    Silent(Duration),
     /// Something that has to happen first has not happened yet.
     #[error("waiting: {0}")]
     Waiting(String),
@@ -70,6 +73,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Api { source, .. } => class_of(source),
+            Self::Silent(_) => Class::Transient,
             Self::Foreign { .. } | Self::Waiting(_) => Class::Waiting,
             Self::Malformed { .. } | Self::Nameless(_) => Class::Terminal,
         }
