@@ -16,8 +16,8 @@ use crate::error::JobError;
 
 /// How long a small file may take, retries included. It is not the run's: what became of a run that is out of time must still be written.
 const LIMIT: Duration = Duration::from_mins(5);
-/// How often the index is written until an entry stays in it.
-const INDEX_WRITES: usize = 8;
+/// How often the index is written until an entry stays in it. With a hundred new repositories, eight were not enough for a quarter of them.
+const INDEX_WRITES: usize = 40;
 /// What the index names as its writer.
 const WRITER: &str = concat!("coffer v", env!("CARGO_PKG_VERSION"));
 /// Holds the whole object once more.

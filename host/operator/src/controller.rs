@@ -1,8 +1,8 @@
 //! What all controllers share: a queue of names, one reconcile at a time for each, and what follows from its outcome.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -18,6 +18,11 @@ use crate::error::Error;
 
 /// Pause that joins the changes of one moment into one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+/// Pause that joins the changes of many objects into one reconcile of another.
+const LATER: Duration = Duration::from_secs(2);
+/// The longest that one reconcile may take. A connection that died without a word would hold it for ever, and its object with it; every step can be
+/// repeated, so what is given up costs nothing.
+const LONGEST: Duration = Duration::from_mins(1);
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
 
@@ -34,28 +39,51 @@ pub(crate) trait Controller: Send + Sync + 'static {
 
 /// Names that wait for a controller. What comes while none runs is dropped: a controller begins with all objects.
 #[derive(Debug)]
-pub(crate) struct Queue<K: Resource<DynamicType = ()> + 'static>(Mutex<Option<mpsc::UnboundedSender<ObjectRef<K>>>>);
+pub(crate) struct Queue<K: Resource<DynamicType = ()> + 'static> {
+    sender: Mutex<Option<mpsc::UnboundedSender<ObjectRef<K>>>>,
+    later: Arc<Mutex<HashSet<ObjectRef<K>>>>,
+}
 
 impl<K: Resource<DynamicType = ()> + 'static> Default for Queue<K> {
     fn default() -> Self {
-        Self(Mutex::new(None))
+        Self { sender: Mutex::default(), later: Arc::default() }
     }
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
     /// Wants an object reconciled.
     pub(crate) fn push(&self, namespace: &str, name: &str) {
-        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        if let Some(sender) = lock(&self.sender).as_ref() {
             // Nobody listens while the controller stops.
             let _ = sender.send(ObjectRef::new(name).within(namespace));
         }
     }
 
+    /// Wants an object reconciled, once for all that is told of it within [`LATER`]: what it says of thousands of others
+    /// need not be written anew with each of them.
+    pub(crate) fn push_later(&self, namespace: &str, name: &str) {
+        let Some(sender) = lock(&self.sender).clone() else { return };
+        let object = ObjectRef::new(name).within(namespace);
+        let later = Arc::clone(&self.later);
+        if !lock(&later).insert(object.clone()) {
+            return;
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(LATER).await;
+            lock(&later).remove(&object);
+            let _ = sender.send(object);
+        });
+    }
+
     fn open(&self) -> mpsc::UnboundedReceiver<ObjectRef<K>> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *lock(&self.sender) = Some(sender);
         receiver
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a controller until `stop`, and then to the end of what it has begun.
@@ -76,7 +104,8 @@ pub(crate) async fn run<C: Controller>(
         async move {
             let key = ObjectRef::from_obj(object.as_ref());
             let begin = Instant::now();
-            let outcome = C::reconcile(object, Arc::clone(&context)).await;
+            let reconcile = C::reconcile(object, Arc::clone(&context));
+            let outcome = tokio::time::timeout(LONGEST, reconcile).await.unwrap_or(Err(Error::Silent(LONGEST)));
             let class = outcome.as_ref().err().map(Error::class);
             context.metrics.reconciled(C::NAME, class, begin.elapsed());
             if outcome.is_ok() {
@@ -128,13 +157,13 @@ impl<K: Resource<DynamicType = ()> + 'static> Default for Failures<K> {
 
 impl<K: Resource<DynamicType = ()> + 'static> Failures<K> {
     fn count(&self, key: &ObjectRef<K>) -> u32 {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = lock(&self.0);
         let count = map.entry(key.clone()).or_default();
         *count = count.saturating_add(1);
         *count
     }
 
     fn forget(&self, key: &ObjectRef<K>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        lock(&self.0).remove(key);
     }
 }

@@ -26,6 +26,9 @@ pub enum Error {
     /// It would reach into a namespace that is not open to it.
     #[error("{0}")]
     NotAllowed(String),
+    /// A reconcile went on for so long that it was given up: a request has got no answer.
+    #[error("the API server has not answered within {0:?}; it is asked again")]
+    Silent(Duration),
     /// Something that has to happen first has not happened yet.
     #[error("waiting: {0}")]
     Waiting(String),
@@ -73,6 +76,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Api { source, .. } => class_of(source),
+            Self::Silent(_) => Class::Transient,
             Self::Waiting(_) => Class::Waiting,
             Self::Foreign { .. } | Self::NotAllowed(_) | Self::Malformed { .. } | Self::Nameless(_) => Class::Terminal,
         }

@@ -161,7 +161,7 @@ fn repository(context: &Context, old: Option<&Repository>, new: Option<&Reposito
     context.queues.repositories.push(&namespace, &name);
     let storage = new.or(old).and_then(|one| one.spec.storage_ref.as_ref());
     if let Some(storage) = storage {
-        context.queues.storages.push(storage.namespace.as_deref().unwrap_or(&namespace), &storage.name);
+        context.queues.storages.push_later(storage.namespace.as_deref().unwrap_or(&namespace), &storage.name);
     }
     let phase = |one: &Repository| one.status.as_ref().and_then(|status| status.phase);
     if phase_changed(old, new, phase) || spec_changed(old, new) {

@@ -26,7 +26,8 @@ pub(crate) async fn follow<K>(
         match event {
             Ok(event) => {
                 let event = event.modify(|object| {
-                    object.managed_fields_mut().clear();
+                    // With their buffer: thousands of objects have one each.
+                    object.meta_mut().managed_fields = None;
                     object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
                     trim(object);
                 });

@@ -3,9 +3,10 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, TypeMeta},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta},
     core::GroupVersionKind,
     discovery,
 };
@@ -13,6 +14,8 @@ use serde_json::Value;
 
 /// The field manager of everything that tests apply.
 pub const MANAGER: &str = "coffer-test";
+/// How many objects are created at the same time.
+const AT_ONCE: usize = 8;
 
 /// The objects of a YAML text, in its order; comments and empty documents are none.
 pub fn parse(yaml: &str) -> Result<Vec<DynamicObject>> {
@@ -85,13 +88,20 @@ pub async fn apply_all(client: &Client, objects: &[DynamicObject], namespace: &s
     Ok(())
 }
 
+/// Creates objects of one kind, some of them at the same time.
+pub async fn create_all(api: &Api<DynamicObject>, objects: impl IntoIterator<Item = DynamicObject>) -> Result<()> {
+    let params = PostParams::default();
+    let each = stream::iter(objects).map(|object| {
+        let params = &params;
+        async move { api.create(params, &object).await.with_context(|| format!("cannot create {}", object.name_any())) }
+    });
+    each.buffer_unordered(AT_ONCE).try_for_each(async |_| Ok(())).await
+}
+
 /// The API of an object's kind, in its namespace if the kind has namespaces.
 pub async fn api_of(client: &Client, object: &DynamicObject, namespace: &str) -> Result<Api<DynamicObject>> {
     let Some(TypeMeta { api_version, kind }) = &object.types else { bail!("the object has no kind") };
-    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    let (resource, capabilities) = discovery::pinned_kind(client, &GroupVersionKind::gvk(group, version, kind))
-        .await
-        .with_context(|| format!("the server does not know {api_version} {kind}"))?;
+    let (resource, capabilities) = known(client, api_version, kind).await?;
     Ok(match capabilities.scope {
         discovery::Scope::Cluster => Api::all_with(client.clone(), &resource),
         discovery::Scope::Namespaced => {
@@ -123,6 +133,20 @@ pub async fn api(client: &Client, api_version: &str, kind: &str, namespace: &str
     let mut object = DynamicObject::new("", &ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind)));
     object.types = Some(types);
     api_of(client, &object, namespace).await
+}
+
+/// The API of a kind in all namespaces.
+pub async fn everywhere(client: &Client, api_version: &str, kind: &str) -> Result<Api<DynamicObject>> {
+    let (resource, _) = known(client, api_version, kind).await?;
+    Ok(Api::all_with(client.clone(), &resource))
+}
+
+/// What the server knows of a kind.
+async fn known(client: &Client, api_version: &str, kind: &str) -> Result<(ApiResource, discovery::ApiCapabilities)> {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    discovery::pinned_kind(client, &GroupVersionKind::gvk(group, version, kind))
+        .await
+        .with_context(|| format!("the server does not know {api_version} {kind}"))
 }
 
 #[cfg(test)]

@@ -66,6 +66,14 @@ struct Servers {
     folder: TempDir,
 }
 
+/// The API server's address, and the certificates, all in PEM, that its clients believe.
+pub(crate) struct Papers {
+    pub(crate) url: String,
+    pub(crate) authority: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
+
 struct Ports {
     etcd: Port,
     peers: Port,
@@ -220,6 +228,19 @@ impl ControlPlane {
     /// Kills the controller manager and starts another.
     pub fn restart_controllers(&self) -> Result<()> {
         lock(self.own()).start_controllers()
+    }
+
+    /// What a server needs that clients are to take for the API server.
+    pub(crate) fn papers(&self) -> Result<Papers> {
+        let servers = lock(self.own());
+        let read =
+            |name: &str| fs::read(servers.folder.path().join(name)).with_context(|| format!("cannot read {name}"));
+        Ok(Papers {
+            url: self.access.url.clone(),
+            authority: read("ca.pem")?,
+            certificate: read("server.pem")?,
+            key: read("server.key")?,
+        })
     }
 
     fn own(&self) -> &Mutex<Servers> {

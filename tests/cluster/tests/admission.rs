@@ -7,9 +7,13 @@ use std::sync::OnceLock;
 use coffer_test_cluster::manifests::{self, Mode};
 use coffer_test_cluster::wait::eventually;
 use coffer_test_cluster::{ControlPlane, Namespace};
+use k8s_openapi::api::core::v1::Namespace as Namespaces;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
+
+use crate::world::install;
 
 /// Pods that run jobs of ours must be let in here.
 pub const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
@@ -140,6 +144,55 @@ fn restricted_namespaces_admit_restricted_pods_only() {
         let refused = format!("{:#}", apply(pod("bad", "id", "{}")).await.unwrap_err());
         assert!(refused.contains("violates PodSecurity \"restricted:"), "{refused}");
     });
+}
+
+/// The operator's own pod, where it is to run.
+#[test]
+fn the_operators_pod_is_admitted_where_it_is_installed() {
+    let Some(plane) = ControlPlane::shared() else { return };
+    plane.run(async {
+        let deployment = install(&plane.admin()).await;
+        let namespace = deployment.namespace().unwrap();
+        let api: Api<Namespaces> = Api::all(plane.admin());
+        let labels = api.get(&namespace).await.unwrap().metadata.labels.unwrap_or_default();
+        assert_eq!(
+            labels.get(RESTRICTED.0).map(String::as_str),
+            Some(RESTRICTED.1),
+            "the operator's namespace has to be restricted itself (deploy::workload::namespace)"
+        );
+        assert_admitted(&plane.admin(), &namespace, "operator", &deployment.data["spec"]["template"]).await;
+    });
+}
+
+/// A restricted namespace lets a pod of this template in, and would not if it asked for more.
+pub async fn assert_admitted(client: &Client, namespace: &str, what: &str, template: &Value) {
+    let mut pod = template.clone();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    pod["metadata"]["name"] = format!("tried-{what}").into();
+    pod["metadata"]["namespace"] = namespace.into();
+    // Jobs take their own accounts with them.
+    pod["spec"]["serviceAccountName"] = "default".into();
+    pod["spec"]["serviceAccount"] = "default".into();
+    let try_it = async |pod: &Value| {
+        let pod: DynamicObject = serde_json::from_value(pod.clone()).unwrap();
+        manifests::apply(client, &pod, namespace, Mode::DryRun).await
+    };
+    let admitted = try_it(&pod).await;
+    assert!(
+        admitted.is_ok(),
+        "the pod of {what} is refused where pods are restricted; see build::pod and deploy::workload: {:#}",
+        admitted.unwrap_err()
+    );
+    for (field, value) in [("allowPrivilegeEscalation", true), ("runAsNonRoot", false)] {
+        let mut worse = pod.clone();
+        worse["spec"]["containers"][0]["securityContext"][field] = value.into();
+        let refused = format!(
+            "{:#}",
+            try_it(&worse).await.expect_err("a pod that asks for more was let in, so the other proves nothing")
+        );
+        assert!(refused.contains("violates PodSecurity"), "{what}, {field}: {refused}");
+    }
 }
 
 /// What `restricted` asks of a container.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use coffer_test_cluster::chance::Chance;
 use coffer_test_cluster::kubelet::Hold;
+use coffer_test_cluster::record::Record;
 use coffer_test_cluster::wait::within;
 use coffer_test_support::fingerprint::{differences, fingerprint};
 use coffer_test_support::proxy::Fault;
 use serde_json::Value;
 
+use crate::aftermath::{assert_nothing_ran_twice, tidy};
 use crate::flow::text;
 use crate::outside::{CONFIGURATION, Outside, REPOSITORY, SESSION};
 use crate::world::{DEMO, World};
@@ -16,7 +19,7 @@ use crate::world::{DEMO, World};
 const SLOW: Fault = Fault::Slow(100_000);
 
 /// Everything up to a configuration whose schedule never comes; `edit` changes it. Returns the name of the first session.
-async fn begin(world: &World, outside: &Outside, edit: impl FnOnce(String) -> String) -> String {
+pub async fn begin(world: &World, outside: &Outside, edit: impl FnOnce(String) -> String) -> String {
     for file in ["1-secrets.yaml", "2-databases.yaml", "3-storage.yaml", "4-retention.yaml"] {
         outside.apply(world, file).await;
     }
@@ -105,6 +108,69 @@ fn an_operator_that_is_killed_again_and_again_ends_everything_right() {
         assert_eq!(differences(&left, &right), [String::new(); 0]);
         outside.restic().ok(&["check", "--read-data"]);
     });
+}
+
+/// Bytes a second into the database: the restore of a megabyte takes longer than thirty lives of an operator.
+const CRAWLING: Fault = Fault::Slow(4_000);
+const KILLS: usize = 30;
+
+#[test]
+fn an_operator_that_is_killed_thirty_times_during_a_restore_ends_it_right() {
+    World::run(async |world| {
+        let outside = Outside::start(1);
+        let (jobs, pods) = records(world).await;
+        let session = begin(world, &outside, |yaml| yaml).await;
+        world.phase("BackupSession", &session, "Succeeded").await;
+        let before = fingerprint(&outside.shop, "shop").unwrap();
+        outside.shop.exec("DROP DATABASE shop").unwrap();
+        outside.way.set(CRAWLING);
+        let mut chance = Chance::new("kills during a restore", 0x5eed);
+        // Into the database itself: its backups have to be paused, and to go on afterwards.
+        world.apply_yaml(&outside.manifest("6-restore.yaml").replace("name: restored-shop", "name: shop")).await;
+        for kill in 0..KILLS {
+            // The first steps take milliseconds each: most lives are short.
+            let longest = chance.below(1_500) + 1;
+            kill_after(world, Some(chance.below(longest))).await;
+            let restore = world.get("RestoreSession", "restore-shop").await.unwrap();
+            let phase = restore.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Pending");
+            assert!(
+                matches!(phase, "Pending" | "Running"),
+                "the restore is {phase} after {kill} kills, while its Job is still at work: {restore:#}"
+            );
+        }
+        let pod = running_pod(world, "restore-shop").await;
+        let paused = world.get("BackupConfiguration", CONFIGURATION).await.unwrap();
+        assert_eq!(paused["spec"]["paused"], true, "backups of what is being restored have to wait: {paused:#}");
+        outside.way.set(Fault::None);
+        world.phase("RestoreSession", "restore-shop", "Succeeded").await;
+        assert_eq!(running_or_ended(world, "restore-shop").await, [pod], "it is the pod of before the last kill");
+        assert_nothing_ran_twice(&jobs, &pods);
+        let configuration = world.get("BackupConfiguration", CONFIGURATION).await.unwrap();
+        assert_ne!(configuration["spec"]["paused"], true, "backups go on after a restore: {configuration:#}");
+        let after = fingerprint(&outside.shop, "shop").unwrap();
+        assert!(before.len() > 10, "{before:#?}");
+        assert_eq!(differences(&before, &after), [String::new(); 0], "what was dropped is back");
+        outside.restic().ok(&["check", "--read-data"]);
+        tidy(world, DEMO).await;
+        // And nothing is stuck: what is deleted goes, with all that was made for it.
+        for (kind, name) in [("RestoreSession", "restore-shop"), ("BackupConfiguration", CONFIGURATION)] {
+            world.delete(kind, name).await;
+            world.gone(kind, name).await;
+        }
+        tidy(world, DEMO).await;
+    });
+}
+
+/// Every Job and every pod from now on.
+pub async fn records(world: &World) -> (Record, Record) {
+    let client = world.client();
+    (Record::begin(&client, "batch/v1", "Job").await.unwrap(), Record::begin(&client, "v1", "Pod").await.unwrap())
+}
+
+/// The names of all pods of a Job.
+async fn running_or_ended(world: &World, job: &str) -> Vec<String> {
+    let pods = world.list("Pod").await;
+    pods.iter().filter(|pod| of_job(pod, job)).map(|pod| text(pod, "/metadata/name").to_owned()).collect()
 }
 
 async fn kill_after(world: &mut World, moment: Option<u64>) {

@@ -11,9 +11,15 @@
 )]
 
 mod admission;
+mod aftermath;
+mod deletion;
 mod faults;
 mod flow;
+mod injected;
 mod kubelet;
+mod leaders;
+mod operator;
 mod outside;
 mod rights;
+mod scale;
 mod world;

@@ -40,7 +40,12 @@ impl Outside {
     }
 
     pub fn restic(&self) -> Restic {
-        let place = self.s3.restic_repository(&format!("{PLACE}/repository/v1/{SESSION}/dump"));
+        self.restic_at(PLACE)
+    }
+
+    /// Stock restic with the repository of the session in a directory.
+    pub fn restic_at(&self, place: &str) -> Restic {
+        let place = self.s3.restic_repository(&format!("{place}/repository/v1/{SESSION}/dump"));
         Restic::new(place, REPOSITORY_PASSWORD)
             .unwrap()
             .env("AWS_ACCESS_KEY_ID", S3::ACCESS_KEY)

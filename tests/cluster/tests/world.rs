@@ -1,41 +1,38 @@
 //! A cluster with Coffer in it: from empty, through `coffer install`, to the operator that runs.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use coffer_test_cluster::kubelet::Image;
 use coffer_test_cluster::manifests::{self, Mode};
-use coffer_test_cluster::{ControlPlane, Kubelet, write_kubeconfig};
-use coffer_test_support::process::{Server, accepts};
-use coffer_test_support::scratch::{self, Port};
-use kube::api::DynamicObject;
+use coffer_test_cluster::{ControlPlane, Gateway, Kubelet};
+use coffer_test_support::scratch;
+use kube::api::{DeleteParams, DynamicObject};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admission::RESTRICTED;
+use crate::operator::Operator;
 
 /// The image of everything that is ours.
 const IMAGE: &str = "coffer:test";
 /// The namespace of the user's objects.
 pub const DEMO: &str = "demo";
+/// The pod that the operator is.
+const NAME: &str = "operator-0";
+/// How long anything may take that a test waits for.
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// A control plane, a node, and the operator as a process with the rights of its service account.
 pub struct World {
-    operator: Operator,
+    pub operator: Operator,
     pub kubelet: Kubelet,
+    gateway: Option<Gateway>,
     pub plane: ControlPlane,
     deployment: DynamicObject,
     folder: TempDir,
-}
-
-/// How the operator is run, from the Deployment that `coffer install` prints.
-struct Operator {
-    server: Server,
-    listen: Port,
 }
 
 /// Where the parts of the API are.
@@ -54,26 +51,45 @@ pub fn version_of(kind: &str) -> &'static str {
 impl World {
     /// Installs Coffer into an empty cluster, starts the operator and runs the test. Nothing happens where there is no control plane.
     pub fn run<F: AsyncFnOnce(&mut Self)>(test: F) {
+        Self::begin(false, test);
+    }
+
+    /// The same, with a gateway between the API server and everything of ours.
+    pub fn run_behind_gateway<F: AsyncFnOnce(&mut Self)>(test: F) {
+        Self::begin(true, test);
+    }
+
+    fn begin<F: AsyncFnOnce(&mut Self)>(behind_gateway: bool, test: F) {
         let Some(plane) = ControlPlane::start() else { return };
         let runtime = plane.handle();
         runtime.block_on(async {
             let Some(kubelet) = Kubelet::start(&plane, "node-1", None, images()).await.unwrap() else { return };
             let folder = scratch::folder().unwrap();
             let deployment = install(&plane.admin()).await;
-            // As strict as a namespace can be.
-            let demo = format!(
-                "apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {DEMO}, labels: {{ {}: {} }} }}\n",
-                RESTRICTED.0, RESTRICTED.1
-            );
-            manifests::apply_all(&plane.admin(), &manifests::parse(&demo).unwrap(), "").await.unwrap();
-            let operator = start(&plane, &deployment, folder.path()).await;
-            let mut world = Self { operator, kubelet, plane, deployment, folder };
+            manifests::apply_all(&plane.admin(), &namespace(DEMO), "").await.unwrap();
+            let gateway = if behind_gateway { Some(Gateway::start(&plane).await.unwrap()) } else { None };
+            if let Some(gateway) = &gateway {
+                kubelet.direct(gateway.port());
+            }
+            let operator = Operator::start(&plane, &deployment, folder.path(), NAME, gateway.as_ref()).await;
+            let mut world = Self { operator, kubelet, gateway, plane, deployment, folder };
             test(&mut world).await;
         });
     }
 
+    /// Makes another namespace like [`DEMO`], where pods can be created.
+    pub async fn make_namespace(&self, name: &str) {
+        manifests::apply_all(&self.client(), &namespace(name), "").await.unwrap();
+        self.until_in(name, "ServiceAccount", "default", "there", |_| true).await;
+    }
+
     pub fn client(&self) -> Client {
         self.plane.admin()
+    }
+
+    /// The gateway of a world that is behind one.
+    pub fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().expect("this world is behind a gateway")
     }
 
     pub async fn apply_yaml(&self, yaml: &str) {
@@ -82,13 +98,58 @@ impl World {
 
     /// The object as JSON; `None` if it is not there.
     pub async fn get(&self, kind: &str, name: &str) -> Option<Value> {
-        let found = manifests::get(&self.client(), version_of(kind), kind, DEMO, name).await.unwrap();
+        self.get_in(DEMO, kind, name).await
+    }
+
+    /// The same of another namespace.
+    pub async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        let found = manifests::get(&self.client(), version_of(kind), kind, namespace, name).await.unwrap();
         found.map(|object| serde_json::to_value(object).unwrap())
     }
 
     pub async fn list(&self, kind: &str) -> Vec<Value> {
-        let found = manifests::list(&self.client(), version_of(kind), kind, DEMO).await.unwrap();
+        self.list_in(DEMO, kind).await
+    }
+
+    /// The same of another namespace.
+    pub async fn list_in(&self, namespace: &str, kind: &str) -> Vec<Value> {
+        let found = manifests::list(&self.client(), version_of(kind), kind, namespace).await.unwrap();
         found.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
+    }
+
+    /// Asks the API server to delete the object, as a user does.
+    pub async fn delete(&self, kind: &str, name: &str) {
+        self.delete_in(DEMO, kind, name).await;
+    }
+
+    /// The same in another namespace.
+    pub async fn delete_in(&self, namespace: &str, kind: &str, name: &str) {
+        let api = manifests::api(&self.client(), version_of(kind), kind, namespace).await.unwrap();
+        api.delete(name, &DeleteParams::background()).await.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    }
+
+    /// Waits until the object is gone; fails with what holds it.
+    #[track_caller]
+    pub fn gone(&self, kind: &str, name: &str) -> impl Future<Output = ()> {
+        self.gone_in(DEMO, kind, name)
+    }
+
+    /// The same in another namespace.
+    #[track_caller]
+    pub fn gone_in(&self, namespace: &str, kind: &str, name: &str) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let limit = std::time::Instant::now() + LIMIT;
+            while let Some(object) = self.get_in(namespace, kind, name).await {
+                assert!(
+                    std::time::Instant::now() < limit,
+                    "{caller}: {kind} {namespace}/{name} is still there; see its finalizers and what its controller waits for: \
+                     {object:#}\n{}",
+                    self.operator.log_tail()
+                );
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 
     /// Waits until `so` holds for the object; fails with the object as it is then.
@@ -100,12 +161,25 @@ impl World {
         what: &str,
         so: impl Fn(&Value) -> bool,
     ) -> impl Future<Output = Value> {
+        self.until_in(DEMO, kind, name, what, so)
+    }
+
+    /// The same in another namespace.
+    #[track_caller]
+    pub fn until_in(
+        &self,
+        namespace: &str,
+        kind: &str,
+        name: &str,
+        what: &str,
+        so: impl Fn(&Value) -> bool,
+    ) -> impl Future<Output = Value> {
         let caller = std::panic::Location::caller();
         async move {
             let mut last = Value::Null;
-            let limit = std::time::Instant::now() + Duration::from_mins(2);
+            let limit = std::time::Instant::now() + LIMIT;
             loop {
-                if let Some(object) = self.get(kind, name).await {
+                if let Some(object) = self.get_in(namespace, kind, name).await {
                     if so(&object) {
                         return object;
                     }
@@ -113,8 +187,8 @@ impl World {
                 }
                 if std::time::Instant::now() > limit {
                     panic!(
-                        "{caller}: {kind} {name} is still not {what}: {last:#}\n{}",
-                        self.operator.server.log_tail()
+                        "{caller}: {kind} {namespace}/{name} is still not {what}: {last:#}\n{}",
+                        self.operator.log_tail()
                     );
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -125,18 +199,15 @@ impl World {
     /// Waits until the object's phase is this one.
     #[track_caller]
     pub fn phase(&self, kind: &str, name: &str, phase: &str) -> impl Future<Output = Value> {
-        self.until(kind, name, phase, move |object| {
-            object.pointer("/status/phase").and_then(Value::as_str) == Some(phase)
-        })
+        self.phase_in(DEMO, kind, name, phase)
     }
 
-    /// What the operator answers to `GET path`.
-    pub fn operator_says(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.operator.listen.number())).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+    /// The same in another namespace.
+    #[track_caller]
+    pub fn phase_in(&self, namespace: &str, kind: &str, name: &str, phase: &str) -> impl Future<Output = Value> {
+        self.until_in(namespace, kind, name, phase, move |object| {
+            object.pointer("/status/phase").and_then(Value::as_str) == Some(phase)
+        })
     }
 
     /// A second node, for pods to come. Where no node at all is ready, the control plane gives up no pod.
@@ -146,14 +217,34 @@ impl World {
 
     /// Kills the operator as a crash would, and starts it again as its Deployment does.
     pub async fn restart_operator(&mut self) {
-        self.operator.server.kill();
-        self.operator = start(&self.plane, &self.deployment, self.folder.path()).await;
+        self.operator.kill();
+        self.operator = self.another_operator(NAME).await;
+    }
+
+    /// Starts the operator again if it has ended, as its Deployment does.
+    pub async fn keep_operator(&mut self) {
+        if !self.operator.runs() {
+            self.restart_operator().await;
+        }
+    }
+
+    /// Another replica of the operator, as the pod `name`.
+    pub async fn another_operator(&self, name: &str) -> Operator {
+        Operator::start(&self.plane, &self.deployment, self.folder.path(), name, self.gateway.as_ref()).await
     }
 
     /// Everything that the operator and all Jobs have printed.
     pub fn logs(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("operator.log")).unwrap() + &self.kubelet.logs(DEMO, "")
+        std::fs::read_to_string(self.folder.path().join(format!("{NAME}.log"))).unwrap() + &self.kubelet.logs(DEMO, "")
     }
+}
+
+/// A namespace as strict as one can be.
+fn namespace(name: &str) -> Vec<DynamicObject> {
+    let (label, level) = RESTRICTED;
+    let yaml =
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {name}, labels: {{ {label}: {level} }} }}\n");
+    manifests::parse(&yaml).unwrap()
 }
 
 fn images() -> Vec<Image> {
@@ -187,30 +278,4 @@ pub async fn install(client: &Client) -> DynamicObject {
         }
     }
     deployment.expect("the installation has a Deployment")
-}
-
-/// Runs the container of the Deployment as a process, with the account of its pod.
-async fn start(plane: &ControlPlane, deployment: &DynamicObject, folder: &Path) -> Operator {
-    let (kubeconfig, log) = (folder.join("operator.kubeconfig"), folder.join("operator.log"));
-    let pod = &deployment.data["spec"]["template"]["spec"];
-    let container = &pod["containers"][0];
-    let namespace = deployment.namespace().expect("the Deployment has a namespace");
-    let account = pod["serviceAccountName"].as_str().expect("the operator has an account of its own");
-    write_kubeconfig(&plane.kubeconfig_as(&namespace, account).await.unwrap(), &kubeconfig).unwrap();
-    let listen = Port::lease().unwrap();
-    let words = |list: &Value| -> Vec<String> {
-        list.as_array().into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
-    };
-    let mut server = Server::start("operator", Path::new(env!("CARGO_BIN_EXE_coffer")), &log, |command| {
-        command.args(words(&container["args"])).args(["--listen", &format!("127.0.0.1:{}", listen.number())]);
-        command.env("KUBECONFIG", &kubeconfig).env("POD_NAME", "operator-0").env("POD_NAMESPACE", &namespace);
-        for variable in container["env"].as_array().into_iter().flatten() {
-            if let (Some(name), Some(value)) = (variable["name"].as_str(), variable["value"].as_str()) {
-                command.env(name, value);
-            }
-        }
-    })
-    .unwrap();
-    server.wait_until(Duration::from_secs(30), || accepts(listen.number())).unwrap();
-    Operator { server, listen }
 }

@@ -84,18 +84,35 @@ impl S3 {
 
     /// The object `key` of the bucket; `None` if there is none.
     pub fn object(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        // moto lets only those read who say who they are, and believes everybody.
-        let headers = format!(
-            "Authorization: AWS4-HMAC-SHA256 Credential={}/20260101/{}/s3/aws4_request, SignedHeaders=host, Signature=0\r\n",
-            Self::ACCESS_KEY,
-            Self::REGION
-        );
-        let (status, body) = exchange(self.port(), "GET", &format!("/{BUCKET}/{key}"), &headers, "")?;
+        let (status, body) = exchange(self.port(), "GET", &format!("/{BUCKET}/{key}"), &Self::who(), "")?;
         match status.as_str() {
             "200" => Ok(Some(body)),
             "404" => Ok(None),
             _ => bail!("GET {key} was refused ({status}):\n{}", String::from_utf8_lossy(&body)),
         }
+    }
+
+    /// The names of all objects of the bucket that begin so, sorted.
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let query = format!("/{BUCKET}?list-type=2&prefix={prefix}");
+        let (status, body) = exchange(self.port(), "GET", &query, &Self::who(), "")?;
+        let text = String::from_utf8(body).context("the listing is no text")?;
+        if status != "200" || text.contains("<IsTruncated>true") {
+            bail!("listing {prefix} was refused ({status}) or is not whole:\n{text}");
+        }
+        let each = text.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+        let mut keys: Vec<_> = each.map(|(key, _)| key.to_owned()).collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// moto lets only those read who say who they are, and believes everybody.
+    fn who() -> String {
+        format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential={}/20260101/{}/s3/aws4_request, SignedHeaders=host, Signature=0\r\n",
+            Self::ACCESS_KEY,
+            Self::REGION
+        )
     }
 
     /// Kills the server; its objects are gone.

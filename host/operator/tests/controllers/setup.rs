@@ -69,6 +69,31 @@ async fn new_settings_of_a_storage_are_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_storage_is_not_written_anew_with_each_of_its_repositories() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.base();
+    world.phase(STORAGES, "s3", "Ready").await;
+    world.fake.requests();
+    for number in 0..30 {
+        let mut one = configuration(&format!("many-{number}"), json!({}));
+        one["spec"]["paused"] = json!(true);
+        world.fake.create(CONFIGURATIONS, one);
+    }
+    world
+        .until("the storage lists all", |fake| {
+            let storage = fake.get(STORAGES, "demo", "s3").unwrap();
+            storage["status"]["repositories"]
+                .as_array()
+                .is_some_and(|all| all.len() == 30 && all.iter().all(|repository| repository["size"] == "0 B"))
+        })
+        .await;
+    let requests = world.fake.requests();
+    let written = requests.iter().filter(|request| request.ends_with("/backupstorages/s3/status")).count();
+    assert!(written <= 10, "30 repositories made {written} changes of their storage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn from_manifests_to_the_first_backup() {
     let world = World::new();
     let _operator = world.operator();
@@ -101,7 +126,11 @@ async fn from_manifests_to_the_first_backup() {
     assert_eq!(trigger["spec"]["suspend"], false);
     assert!(world.fake.get(ACCOUNTS, "demo", "trigger-sample-daily").is_some());
     assert_eq!(world.fake.ever(SESSIONS).len(), 1, "one first backup");
-    assert_eq!(world.fake.get(STORAGES, "demo", "s3").unwrap()["status"]["repositories"][0]["name"], "sample-repo");
+    world
+        .until("the storage lists its repository", |fake| {
+            fake.get(STORAGES, "demo", "s3").unwrap()["status"]["repositories"][0]["name"] == "sample-repo"
+        })
+        .await;
     let requests = world.fake.requests();
     assert!(requests.iter().all(|request| !request.contains("secrets")), "the operator reads no Secret");
     assert!(!world.fake.all(EVENTS).is_empty());

@@ -7,10 +7,11 @@
 //! A failed write is final: OpenDAL would call "no space left" temporary and write the same bytes again behind the
 //! ones that made it, and a file system that failed to synchronise once may report success the next time.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, io, process};
+use std::sync::{Arc, LazyLock};
+use std::{fs, io};
 
 use opendal::raw::{
     Layer, OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign,
@@ -96,20 +97,24 @@ impl Service for Atomic {
     }
 }
 
-/// `directory/.name.tmp-<process>-<number>`: beside the file, hidden, and nothing that any reader takes for data.
+/// `directory/.name.tmp-<writer>-<number>`: beside the file, hidden, and nothing that any reader takes for data.
+///
+/// The writer is a number that nobody else has. The id of the process would not do: in a pod it is 1, and two pods that write the same file of one
+/// volume would write into each other's.
 fn temporary_name(path: &str) -> String {
+    static WRITER: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
     let slash = if directory.is_empty() { "" } else { "/" };
-    format!("{directory}{slash}.{name}.tmp-{}-{number}", process::id())
+    format!("{directory}{slash}.{name}.tmp-{}-{number}", *WRITER)
 }
 
 /// Whether a file of this name was given its name by `temporary_name`.
 pub(crate) fn is_temporary(name: &str) -> bool {
     let Some((written, numbers)) = name.rsplit_once(".tmp-") else { return false };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let numbered = numbers.split_once('-').is_some_and(|(process, number)| is_number(process) && is_number(number));
+    let numbered = numbers.split_once('-').is_some_and(|(writer, number)| is_number(writer) && is_number(number));
     written.len() > 1 && written.starts_with('.') && numbered
 }
 
@@ -235,6 +240,10 @@ mod tests {
         for path in ["config", "keys/0123", "data/.x/.tmp-1"] {
             let temporary = temporary_name(path);
             assert!(is_temporary(temporary.rsplit('/').next().unwrap()), "{temporary}");
+            assert!(
+                !temporary.contains(&format!(".tmp-{}-", std::process::id())),
+                "pods have the same ids: {temporary}"
+            );
         }
         for name in ["config", ".tmp-1-2", "a.tmp-1-2", ".a.tmp-1", ".a.tmp-1-", ".a.tmp-1-x", ".a.tmp--2", ".a"] {
             assert!(!is_temporary(name), "{name}");

@@ -1,6 +1,6 @@
 //! From a container's spec to the process that it is: command, environment, user.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret};
@@ -79,13 +79,14 @@ fn expand(text: &str, environment: &Environment) -> String {
 
 /// The environment: what a runtime gives to everybody, `envFrom`, then `env` in its order.
 pub(super) async fn environment(host: &Host, pod: &Pod, container: &Container) -> Result<Environment> {
+    let port = host.port.load(Ordering::SeqCst).to_string();
     let mut environment = Environment::from([
         ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
         ("HOME".into(), "/".into()),
         ("HOSTNAME".into(), pod.name_any()),
         ("KUBERNETES_SERVICE_HOST".into(), "127.0.0.1".into()),
-        ("KUBERNETES_SERVICE_PORT".into(), host.port.to_string()),
-        ("KUBERNETES_SERVICE_PORT_HTTPS".into(), host.port.to_string()),
+        ("KUBERNETES_SERVICE_PORT".into(), port.clone()),
+        ("KUBERNETES_SERVICE_PORT_HTTPS".into(), port),
     ]);
     let namespace = pod.namespace().unwrap_or_default();
     for source in container.env_from.iter().flatten() {

@@ -16,7 +16,10 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
     thread,
 };
 
@@ -32,9 +35,15 @@ use kube::{
     },
 };
 use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 
 use crate::{ControlPlane, assets};
+
+/// How many pods the node runs at once; others wait for a place, as pods do that no node has room for.
+const ROOM: usize = 16;
 
 /// An image that the node has.
 #[derive(Clone, Debug)]
@@ -84,7 +93,8 @@ pub struct Kubelet {
 struct Host {
     client: Client,
     node: String,
-    port: u16,
+    port: AtomicU16,
+    room: Arc<Semaphore>,
     images: Vec<Image>,
     folder: TempDir,
     state: Mutex<State>,
@@ -129,7 +139,8 @@ impl Kubelet {
         let host = Arc::new(Host {
             client: plane.admin(),
             node: name.into(),
-            port: plane.port(),
+            port: AtomicU16::new(plane.port()),
+            room: Arc::new(Semaphore::new(ROOM)),
             images,
             folder: scratch::folder()?,
             state: Mutex::default(),
@@ -141,6 +152,11 @@ impl Kubelet {
             namespace.map_or_else(|| Api::all(plane.admin()), |namespace| Api::namespaced(plane.admin(), namespace));
         let follow = tokio::spawn(follow(Arc::clone(&host), pods));
         Ok(Some(Self { host, tasks: vec![heartbeat, follow] }))
+    }
+
+    /// Tells pods that start from now on that the API server is at this port of loopback.
+    pub fn direct(&self, port: u16) {
+        self.host.port.store(port, Ordering::SeqCst);
     }
 
     /// Keeps pods whose names begin with `prefix`, and that have not started, from starting.
@@ -175,6 +191,11 @@ impl Kubelet {
         self.host.host_path(path)
     }
 
+    /// Where the node keeps what pods mount as this claim.
+    pub fn claim(&self, namespace: &str, name: &str) -> PathBuf {
+        self.host.claim(namespace, name)
+    }
+
     /// What the containers of pods with this prefix have printed so far.
     pub fn logs(&self, namespace: &str, prefix: &str) -> String {
         self.host.logs(|folder| folder.starts_with(&format!("{namespace}_{prefix}")))
@@ -206,6 +227,10 @@ impl Host {
 
     fn host_path(&self, path: &str) -> PathBuf {
         self.folder.path().join("host").join(path.trim_start_matches('/'))
+    }
+
+    fn claim(&self, namespace: &str, name: &str) -> PathBuf {
+        self.folder.path().join("claims").join(namespace).join(name)
     }
 
     /// Where the output of a container goes.

@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
     Hold, Host, Image, Order,
@@ -73,6 +73,8 @@ struct Life {
     uid: String,
     name: String,
     started: String,
+    /// Its place on the node, until it ends.
+    place: Option<OwnedSemaphorePermit>,
     inits: Vec<State>,
     containers: Vec<State>,
 }
@@ -91,6 +93,7 @@ pub(super) async fn live(host: Arc<Host>, pod: watch::Receiver<Pod>, order: watc
         host,
         latest: pod,
         started: now(),
+        place: None,
         inits: spec.init_containers.iter().flatten().map(|_| waiting("PodInitializing")).collect(),
         containers: spec.containers.iter().map(|_| waiting(reason)).collect(),
     };
@@ -158,6 +161,7 @@ impl Life {
             self.patch(status::unschedulable(&refusal)).await;
             pending::<()>().await;
         }
+        self.place = Some(Arc::clone(&self.host.room).acquire_owned().await?);
         if spec.node_name.is_none() && !self.bind(&pod).await? {
             return Ok(None);
         }

@@ -72,7 +72,7 @@ async fn one(host: &Host, pod: &Pod, volume: &Volume) -> Result<PathBuf> {
         }
         return Ok(path_on_host);
     } else if let Some(claim) = &volume.persistent_volume_claim {
-        let folder = host.folder.path().join("claims").join(&namespace).join(&claim.claim_name);
+        let folder = host.claim(&namespace, &claim.claim_name);
         writable(&folder)?;
         return Ok(folder);
     } else if let Some(nfs) = &volume.nfs {
