@@ -138,17 +138,22 @@ pub(crate) fn unlist_in_index(storage: &Storage, unwanted: &RepositoryInfo) -> R
     })
 }
 
-/// Changes the index until the change is found in it. A storage that knows conditional writes refuses the later one of two that write at the same
-/// time; with any other one of them is overwritten, sees that when it looks again, and writes once more.
+/// Changes the index until the change is found in it. In a directory one waits for the other; a storage that knows conditional writes refuses the
+/// later one of two that write at the same time; with any other one of them is overwritten, sees that when it looks again, and writes once more.
 fn change_index(storage: &Storage, mut change: impl FnMut(&mut BackendMeta) -> bool) -> Result<(), JobError> {
     for _ in 0..INDEX_WRITES {
+        let lock = storage.lock_index();
         let (index, version) = storage.read_index_version()?;
         let mut index = index.unwrap_or_else(new_index);
         if !change(&mut index) {
             return Ok(());
         }
+        let written = storage.replace_index(&index, &version)?;
+        if written && lock.is_some() {
+            return Ok(());
+        }
+        drop(lock);
         // Whether it was written or not, the next look shows what is there.
-        storage.replace_index(&index, &version)?;
         // Of different length each time, so that two that meet do not meet again.
         let jitter = Timestamp::now().subsec_microsecond().unsigned_abs() % 400;
         std::thread::sleep(Duration::from_millis(100 + u64::from(jitter)));
@@ -162,6 +167,10 @@ fn change_index(storage: &Storage, mut change: impl FnMut(&mut BackendMeta) -> b
 
 #[cfg(test)]
 mod tests {
+    use coffer_api::plan::{SecretData, StorageConfig};
+    use coffer_api::storage::{LocalSpec, StorageBackendSpec};
+    use coffer_storage::LocalRoot;
+
     use super::*;
 
     fn entry_of(namespace: &str, name: &str, path: &str) -> RepositoryInfo {
@@ -176,6 +185,37 @@ mod tests {
     fn listed(storage: &Storage) -> Vec<String> {
         let index = storage.read_index().unwrap().unwrap();
         index.repositories.into_iter().map(|one| format!("{}:{}", one.namespace.unwrap(), one.path.unwrap())).collect()
+    }
+
+    /// A directory knows no conditional writes.
+    #[test]
+    fn of_many_that_write_at_once_into_a_directory_nobody_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalSpec { mount_path: Some(folder.path().display().to_string()), ..LocalSpec::default() };
+        let config = StorageConfig {
+            name: "storage".to_owned(),
+            namespace: "demo".to_owned(),
+            spec: StorageBackendSpec {
+                provider: Some("local".to_owned()),
+                local: Some(local),
+                ..StorageBackendSpec::default()
+            },
+            secret: SecretData::default(),
+        };
+        std::thread::scope(|scope| {
+            for namespace in 0..8 {
+                let config = &config;
+                scope.spawn(move || {
+                    let storage = Storage::open(config, LocalRoot::MountPath).unwrap();
+                    for name in 0..8 {
+                        let entry =
+                            entry_of(&namespace.to_string(), &name.to_string(), &format!("/{namespace}/{name}"));
+                        list_in_index(&storage, &entry).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(listed(&Storage::open(&config, LocalRoot::MountPath).unwrap()).len(), 64);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! Reading accepts what other versions wrote: unknown fields are ignored. All functions block, and must not be called from
 //! the runtime's own threads.
 
+use std::fs::File;
+
 use coffer_api::storage::{Repository, RepositoryInfo, Snapshot};
 use jiff::Timestamp;
 use opendal::ErrorKind;
@@ -130,6 +132,14 @@ impl Storage {
             }
             Err(error) => Err(self.error(&format!("write {INDEX}"), &error)),
         }
+    }
+
+    /// Keeps other programs that ask for it away from `metadata.yaml` until what is returned is dropped. Only a directory can be locked, and
+    /// not each: `None` says that nothing is kept away.
+    pub fn lock_index(&self) -> Option<File> {
+        let folder = self.directory.then(|| File::open(self.operator().info().root()).ok()).flatten()?;
+        folder.lock().ok()?;
+        Some(folder)
     }
 
     /// Writes `metadata.yaml` of the storage.
