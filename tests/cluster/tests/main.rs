@@ -15,5 +15,6 @@ mod faults;
 mod flow;
 mod kubelet;
 mod outside;
+mod plugin;
 mod rights;
 mod world;

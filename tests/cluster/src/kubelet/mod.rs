@@ -5,6 +5,7 @@
 //! host's programs, read-only, in place of an image's files. Pods are never restarted: other restart policies than `Never` end a pod with a reason.
 
 mod container;
+mod logs;
 mod node;
 mod pod;
 mod sandbox;
@@ -85,6 +86,8 @@ struct Host {
     client: Client,
     node: String,
     port: u16,
+    /// Where the API server asks for logs.
+    log_port: u16,
     images: Vec<Image>,
     folder: TempDir,
     state: Mutex<State>,
@@ -126,10 +129,12 @@ impl Kubelet {
             assets::skip("tests that run pods must be root, for namespaces and mounts of each pod's own");
             return Ok(None);
         }
+        let listener = logs::listen().await?;
         let host = Arc::new(Host {
             client: plane.admin(),
             node: name.into(),
             port: plane.port(),
+            log_port: listener.local_addr()?.port(),
             images,
             folder: scratch::folder()?,
             state: Mutex::default(),
@@ -137,10 +142,11 @@ impl Kubelet {
         sandbox::open_to_everybody(host.folder.path())?;
         node::register(&host).await?;
         let heartbeat = tokio::spawn(node::heartbeat(Arc::clone(&host)));
+        let logs = logs::serve(listener, &host)?;
         let pods =
             namespace.map_or_else(|| Api::all(plane.admin()), |namespace| Api::namespaced(plane.admin(), namespace));
         let follow = tokio::spawn(follow(Arc::clone(&host), pods));
-        Ok(Some(Self { host, tasks: vec![heartbeat, follow] }))
+        Ok(Some(Self { host, tasks: vec![heartbeat, logs, follow] }))
     }
 
     /// Keeps pods whose names begin with `prefix`, and that have not started, from starting.
