@@ -107,6 +107,13 @@ pub(crate) enum Command {
     Run(Run),
     /// Print what a cluster needs for the operator: `coffer install | kubectl apply --server-side -f -`.
     Install(Install),
+    /// Work with the objects of a cluster: status, trigger, pause, restore, logs and more. As a link `kubectl-coffer` in the PATH it is `kubectl coffer`.
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// `coffer kubectl --help` says which.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+        words: Vec<std::ffi::OsString>,
+    },
     /// Print the completion script of a shell.
     Completion {
         /// The shell.

@@ -1,9 +1,12 @@
 //! The way to a cluster.
 
+use std::net::IpAddr;
+
 use coffer_resolve::cluster::Cluster;
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::args;
 use crate::exit::Failure;
@@ -12,6 +15,7 @@ use crate::exit::Failure;
 pub(crate) struct Connection {
     runtime: Runtime,
     client: Client,
+    namespace: String,
 }
 
 impl Connection {
@@ -19,13 +23,29 @@ impl Connection {
     pub(crate) fn open(args: &args::Cluster) -> Result<Self, Failure> {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("cluster").enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Cluster(format!("no thread for the cluster: {error}")))?;
-        let client = runtime.block_on(async {
+        let (client, namespace) = runtime.block_on(async {
             let mut config = config(args).await?;
             // Requests have their own limits and are repeated by whoever makes them.
             config.default_retry = false;
-            Client::try_from(config).map_err(|error| unusable(&error))
+            let variable =
+                |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+            if goes_direct(&config, &variable(["HTTPS_PROXY", "https_proxy"]), &variable(["NO_PROXY", "no_proxy"])) {
+                config.proxy_url = None;
+            }
+            let namespace = config.default_namespace.clone();
+            Ok::<_, Failure>((Client::try_from(config).map_err(|error| unusable(&error))?, namespace))
         })?;
-        Ok(Self { runtime, client })
+        Ok(Self { runtime, client, namespace })
+    }
+
+    /// The namespace of the kubeconfig's context, else `default`.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// What drives the connections.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.runtime.handle().clone()
     }
 
     /// The cluster, for calls that block.
@@ -47,6 +67,22 @@ async fn config(args: &args::Cluster) -> Result<Config, Failure> {
     Config::infer().await.map_err(|error| unusable(&error))
 }
 
+/// Whether the proxy of the environment is not for this cluster, as kubectl sees it: none to this machine, none to what `NO_PROXY` names. A proxy of
+/// the kubeconfig itself stays. (kube looks for the proxy's own name in `NO_PROXY`.)
+fn goes_direct(config: &Config, proxy: &str, no_proxy: &str) -> bool {
+    if config.proxy_url.is_none() || config.proxy_url != proxy.parse().ok() {
+        return false;
+    }
+    let host = config.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    here || Matcher::builder()
+        .all(proxy.to_owned())
+        .no(no_proxy.to_owned())
+        .build()
+        .intercept(&config.cluster_url)
+        .is_none()
+}
+
 fn unusable(error: &dyn std::error::Error) -> Failure {
     let mut text = format!("cannot tell how to reach a cluster: {error}");
     let mut source = error.source();
@@ -59,4 +95,30 @@ fn unusable(error: &dyn std::error::Error) -> Failure {
         source = cause.source();
     }
     Failure::Cluster(format!("{text}; name a kubeconfig with --kubeconfig or KUBECONFIG"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_for_what_is_far() {
+        let proxy = "http://proxy:3128";
+        let config = |server: &str, proxy: Option<&str>| {
+            let mut config = Config::new(server.parse().unwrap());
+            config.proxy_url = proxy.map(|proxy| proxy.parse().unwrap());
+            config
+        };
+        let direct = |server: &str, no_proxy: &str| goes_direct(&config(server, Some(proxy)), proxy, no_proxy);
+        assert!(!direct("https://k8s.example.org:6443", ""));
+        assert!(direct("https://k8s.example.org:6443", "localhost,.example.org"));
+        assert!(direct("https://10.1.2.3:6443", "10.0.0.0/8"));
+        assert!(!direct("https://11.1.2.3:6443", "10.0.0.0/8"));
+        for here in ["https://127.0.0.1:6443", "https://[::1]:6443", "https://localhost:6443"] {
+            assert!(direct(here, ""), "{here}");
+        }
+        // The kubeconfig's own.
+        assert!(!goes_direct(&config("https://127.0.0.1:6443", Some("http://other:1")), proxy, "*"));
+        assert!(!goes_direct(&config("https://127.0.0.1:6443", None), "", ""));
+    }
 }

@@ -14,6 +14,7 @@ use coffer_storage::{LocalRoot, Storage};
 use crate::args::{Global, Local, Which};
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::signals;
 
 /// What every command gets.
 pub(crate) struct App {
@@ -23,6 +24,16 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// What a command gets that runs in this process: SIGINT and SIGTERM cancel it.
+    pub(crate) fn new(global: Global) -> Self {
+        let output = Output::new(global.json, global.quiet);
+        let cancel = Cancel::new();
+        if let Err(error) = signals::watch(cancel.clone()) {
+            output.warning(&format!("cannot listen for signals, an interruption will not be clean: {error}"));
+        }
+        Self { global, output, cancel }
+    }
+
     /// Reads the manifests of `-f`.
     pub(crate) fn manifests(&self) -> Result<Directory, Failure> {
         if self.global.filename.is_empty() {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use coffer_api::plan::ComponentRefError;
 use coffer_executor::ExecutorError;
 use coffer_job::JobError;
+use coffer_plugin::PluginError;
 use coffer_repository::RepositoryError;
 use coffer_resolve::ResolveError;
 use coffer_sandbox::SandboxError;
@@ -35,6 +36,8 @@ pub(crate) enum Failure {
     Job(Box<JobError>),
     /// The cluster.
     Cluster(String),
+    /// A command of the kubectl plugin.
+    Plugin(Box<PluginError>),
     /// A repository, by its label.
     Repository(String, Box<RepositoryError>),
     /// The storage of a repository, by its label.
@@ -108,6 +111,7 @@ impl Failure {
             Self::Run(_) => "run",
             Self::Job(_) => "job",
             Self::Cluster(_) => "cluster",
+            Self::Plugin(_) => "plugin",
             Self::Repository(..) => "repository",
             Self::Storage(..) => "storage",
             Self::Addon(_) => "addon",
@@ -125,6 +129,7 @@ impl Failure {
             Self::Run(error) => error.is_retryable(),
             Self::Job(error) => error.is_retryable(),
             Self::Cluster(_) => false,
+            Self::Plugin(error) => error.is_retryable(),
             Self::Repository(_, error) => error.is_retryable(),
             Self::Storage(_, error) => error.is_retryable(),
             Self::Addon(error) => error.is_retryable(),
@@ -160,6 +165,7 @@ impl fmt::Display for Failure {
             Self::Manifests(error) => error.fmt(formatter),
             Self::Run(error) => error.fmt(formatter),
             Self::Job(error) => error.fmt(formatter),
+            Self::Plugin(error) => error.fmt(formatter),
             Self::Repository(label, error) => write!(formatter, "{label}: {error}"),
             Self::Storage(label, error) => write!(formatter, "{label}: {error}"),
             Self::Addon(error) => error.fmt(formatter),
@@ -186,6 +192,12 @@ impl From<ExecutorError> for Failure {
 impl From<JobError> for Failure {
     fn from(error: JobError) -> Self {
         Self::Job(Box::new(error))
+    }
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        Self::Plugin(Box::new(error))
     }
 }
 

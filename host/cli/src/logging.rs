@@ -12,8 +12,8 @@ use crate::progress::around_bars;
 /// Libraries whose lines below warning are of no use to anybody but their authors.
 const CHATTY: &str = "rustic_core=warn,cranelift_codegen=warn,regalloc2=warn,hyper_util=warn";
 
-/// A library that logs as ignored what the command then fails with.
-const ECHOES: &str = "rustic_core=off";
+/// Libraries that log what the command then fails with.
+const ECHOES: &str = "rustic_core=off,kube_client=off";
 
 /// Starts logging. A service (what runs in a pod, where the log is all that there is to see) says more by itself. `COFFER_LOG` (like `debug`, or `coffer_repository=trace`) stands above `-v` and `--quiet`.
 pub(crate) fn start(global: &Global, service: bool) {

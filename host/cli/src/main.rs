@@ -6,6 +6,7 @@ mod cluster;
 mod command;
 mod context;
 mod exit;
+mod kubectl;
 mod logging;
 mod memory;
 mod output;
@@ -15,23 +16,21 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use coffer_api::cancel::Cancel;
 
 use args::Cli;
 use context::App;
-use output::Output;
 
 fn main() -> ExitCode {
     memory::keep_little();
-    let Cli { command, global } = Cli::parse();
-    logging::start(&global, command.is_service());
-    let output = Output::new(global.json, global.quiet);
-    let cancel = Cancel::new();
-    if let Err(error) = signals::watch(cancel.clone()) {
-        output.warning(&format!("cannot listen for signals, an interruption will not be clean: {error}"));
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some(words) = kubectl::words(&words) {
+        return kubectl::main(words);
     }
-    let outcome = command::run(command, &App { global, output, cancel });
-    match outcome {
+    let Cli { command, global } = Cli::parse_from(&words);
+    logging::start(&global, command.is_service());
+    let app = App::new(global);
+    let output = app.output;
+    match command::run(command, &app) {
         Ok(_) if output::is_incomplete() => ExitCode::from(exit::FAILED),
         Ok(end) => end.code(),
         Err(failure) => {

@@ -46,7 +46,7 @@ pub use objects::FIELD_MANAGER;
 pub use progress::EVERY;
 pub use restore::restore;
 pub use retention::retention;
-pub use trigger::trigger;
+pub use trigger::{backup_session, trigger};
 
 use objects::Objects;
 

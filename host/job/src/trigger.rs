@@ -59,8 +59,8 @@ fn scheduled(pod: &str, cron_job: &str, now: i64) -> Option<i64> {
     (now - OLDEST..=now + AHEAD).contains(&moment).then_some(moment)
 }
 
-/// The BackupSession of a session at a moment.
-fn backup_session(configuration: &BackupConfiguration, session: &Session, moment: i64) -> BackupSession {
+/// The BackupSession of a session at a moment, in seconds of Unix time.
+pub fn backup_session(configuration: &BackupConfiguration, session: &Session, moment: i64) -> BackupSession {
     let name = configuration.name_any();
     let session_name = session.name.clone().unwrap_or_default();
     let kind = BackupConfiguration::kind(&()).into_owned();

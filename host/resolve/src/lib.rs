@@ -27,7 +27,7 @@ pub use catalog::Catalog;
 pub use directory::{DEFAULT_NAMESPACE, Directory, OtherObject};
 pub use error::{ErrorKind, ResolveError};
 pub use reader::{Kind, Object, Reader, get, list};
-pub use repository::{RepositorySelection, repositories};
+pub use repository::{RepositorySelection, repositories, repository_by_name};
 pub use restore::{RestoreSelection, restore, restore_by_name};
 pub use storage::{PASSWORD_KEY, destination, storage};
 pub use task::snapshot_component;

@@ -56,6 +56,44 @@ pub fn repositories(reader: &dyn Reader, selection: &RepositorySelection) -> Res
     found.iter().map(|location| location.destination(reader, &location.namespace)).collect()
 }
 
+/// Resolves the restic repositories of one Repository, by its name: for whoever may not look into other namespaces. A session and a component that
+/// are given must match.
+pub fn repository_by_name(
+    reader: &dyn Reader,
+    (namespace, name): (&str, &str),
+    (session, component): (Option<&str>, Option<&str>),
+) -> Result<Vec<Destination>, ResolveError> {
+    let this = format!("Repository {}", qualified(namespace, name));
+    let object = reader::get::<Repository>(reader, namespace, name)?.ok_or_else(|| {
+        ResolveError::new(
+            ErrorKind::Missing,
+            format!("{this} not found"),
+            format!(
+                "the repositories of this namespace in {} are: {}",
+                reader.place(),
+                listed(reader::names::<Repository>(reader, Some(namespace)))
+            ),
+            "name one of them",
+        )
+    })?;
+    let all = of_object(&object, &reader::list::<Snapshot>(reader, Some(namespace))?);
+    let mut found = all.clone();
+    found.retain(|location| {
+        !location.session.is_empty()
+            && session.is_none_or(|name| location.session == name)
+            && component.is_none_or(|name| location.component == name)
+    });
+    if found.is_empty() {
+        return Err(ResolveError::new(
+            ErrorKind::Missing,
+            format!("{this} has no data that matches"),
+            format!("it has: {}", listed(all.iter().map(label))),
+            "correct the session or the component, or take a backup first",
+        ));
+    }
+    found.iter().map(|location| location.destination(reader, namespace)).collect()
+}
+
 /// The repositories with their sessions and components. One whose sessions are not known has an empty session.
 pub(crate) fn locations(
     reader: &dyn Reader,

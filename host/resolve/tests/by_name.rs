@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use coffer_api::plan::{RestorePlan, SecretData, SnapshotChoice};
 use coffer_resolve::{
     BackupSelection, Directory, ErrorKind, Kind, PartialBackup, Reader, ResolveError, backup, backup_by_name,
-    restore_by_name,
+    repository_by_name, restore_by_name,
 };
 use common::{DEMO, assert_message, catalog, clean, demo, directory};
 use serde_json::Value;
@@ -168,6 +168,20 @@ fn the_snapshot_is_the_newest_the_named_or_the_one_of_a_moment() {
         restore_of("dataSource: {repository: other, snapshot: cccc3333}"),
         &["Repository demo/other not found"],
     );
+}
+
+#[test]
+fn a_repository_is_found_by_its_name() {
+    let find = |text: &str, name: &str, which: (Option<&str>, Option<&str>)| {
+        let found = clean(repository_by_name(&Narrow(directory(text)), ("demo", name), which))?;
+        Ok::<_, ResolveError>(found.into_iter().map(|one| (one.storage.name, one.path)).collect::<Vec<_>>())
+    };
+    let text = DEMO.to_owned() + OBJECTS;
+    let all = find(&text, "s3-repo", (None, None)).unwrap();
+    assert_eq!(all, [("s3-storage".to_owned(), "mysql/repository/v1/frequent-backup/dump".to_owned())]);
+    assert_eq!(find(&text, "s3-repo", (Some("frequent-backup"), Some("dump"))).unwrap(), all);
+    assert_message(find(&text, "s3-repo", (Some("daily"), None)), &["no data that matches", "frequent-backup/dump"]);
+    assert_message(find(&text, "other", (None, None)), &["Repository demo/other not found", "they cannot be listed"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod kubelet;
 mod leaders;
 mod operator;
 mod outside;
+mod plugin;
 mod rights;
 mod scale;
 mod world;

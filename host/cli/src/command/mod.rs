@@ -9,8 +9,8 @@ mod operator;
 mod policy;
 mod restore;
 mod run;
-mod snapshots;
-mod upkeep;
+pub(crate) mod snapshots;
+pub(crate) mod upkeep;
 
 use std::io;
 
@@ -39,6 +39,11 @@ pub(crate) fn run(command: Command, app: &App) -> Outcome {
         Command::Operator(args) => operator::run(args, app),
         Command::Run(args) => run::run(&args, app),
         Command::Install(args) => install::run(&args, app),
+        // The options before it are those of the other commands.
+        Command::Kubectl { words } => {
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            Err(Failure::Usage(format!("kubectl must be the first word: write `coffer kubectl {}`", words.join(" "))))
+        }
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "coffer", &mut io::stdout());
             Ok(End::Done)

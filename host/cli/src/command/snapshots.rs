@@ -124,7 +124,7 @@ pub(crate) fn files(args: &Ls, app: &App) -> Outcome {
     Ok(End::Done)
 }
 
-fn is_below(path: &str, folder: &str) -> bool {
+pub(crate) fn is_below(path: &str, folder: &str) -> bool {
     folder.is_empty() || path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -142,30 +142,19 @@ fn kind(kind: EntryKind) -> &'static str {
 
 pub(crate) fn dump(args: &Dump, app: &App) -> Outcome {
     let (place, repository, snapshot) = find(&args.snapshot, &args.which, app)?;
-    let mut reader = repository.read(&snapshot, &args.path).map_err(|error| place.failed(error))?;
-    let mut copy = |sink: &mut dyn FnMut(&[u8]) -> Result<(), Failure>| -> Result<u64, Failure> {
-        let mut bytes = 0_u64;
-        while let Some(chunk) = reader.next_chunk().map_err(|error| place.failed(error))? {
-            if let Some(reason) = app.cancel.reason() {
-                return Err(Failure::Other(format!("stopped: {reason}")));
-            }
-            sink(&chunk)?;
-            bytes = bytes.saturating_add(chunk.len() as u64);
-        }
-        Ok(bytes)
-    };
+    let read = |sink: Sink| copy((&repository, &place), &snapshot, &args.path, app, sink);
     match &args.target {
         None => {
             // Not the end of the process: the repository's lock must go first.
             let failed = |error| Failure::File("cannot write to standard output".to_owned(), error);
             let mut out = io::stdout().lock();
-            copy(&mut |chunk| out.write_all(chunk).map_err(failed))?;
+            read(&mut |chunk| out.write_all(chunk).map_err(failed))?;
             out.flush().map_err(failed)?;
         }
         Some(path) => {
             let failed = |error| Failure::File(format!("cannot write {}", path.display()), error);
             let mut file = NewFile::create(path).map_err(failed)?;
-            let bytes = copy(&mut |chunk| file.file.write_all(chunk).map_err(failed))?;
+            let bytes = read(&mut |chunk| file.file.write_all(chunk).map_err(failed))?;
             file.keep().map_err(failed)?;
             app.output.result(
                 || json!({ "message_type": "summary", "command": "dump", "target": path, "bytes": bytes }),
@@ -174,6 +163,29 @@ pub(crate) fn dump(args: &Dump, app: &App) -> Outcome {
         }
     }
     Ok(End::Done)
+}
+
+/// Where the bytes of a file go.
+type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Failure>;
+
+/// Reads one file of a snapshot to its end. Returns how long it is.
+pub(crate) fn copy(
+    (repository, place): (&Repository, &Place),
+    snapshot: &Snapshot,
+    path: &str,
+    app: &App,
+    sink: Sink,
+) -> Result<u64, Failure> {
+    let mut reader = repository.read(snapshot, path).map_err(|error| place.failed(error))?;
+    let mut bytes = 0_u64;
+    while let Some(chunk) = reader.next_chunk().map_err(|error| place.failed(error))? {
+        if let Some(reason) = app.cancel.reason() {
+            return Err(Failure::Other(format!("stopped: {reason}")));
+        }
+        sink(&chunk)?;
+        bytes = bytes.saturating_add(chunk.len() as u64);
+    }
+    Ok(bytes)
 }
 
 /// A file that takes its name when it is whole, and vanishes otherwise.

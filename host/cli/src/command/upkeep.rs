@@ -95,7 +95,12 @@ pub(crate) fn unlock(args: &Unlock, app: &App) -> Outcome {
     } else {
         app.places(&args.which)?
     };
-    each(app, &places, |place| {
+    unlock_places(&places, args, app)
+}
+
+/// Removes the locks of these repositories.
+pub(crate) fn unlock_places(places: &[Place], args: &Unlock, app: &App) -> Outcome {
+    each(app, places, |place| {
         let repository = match app.open(place) {
             Err(failure) if places.len() > 1 && failure.is_missing_repository() => return Ok(End::Done),
             opened => opened?,

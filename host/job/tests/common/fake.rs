@@ -152,6 +152,13 @@ impl Fake {
     }
 
     fn answer(&self, parts: &http::request::Parts, body: &[u8]) -> (u16, Value) {
+        if parts.uri.path() == "/version" {
+            return (
+                200,
+                json!({ "major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "",
+                "buildDate": "", "goVersion": "", "compiler": "", "platform": "" }),
+            );
+        }
         let request = parse(parts);
         let mut state = self.state();
         state.requests.push(request.clone());
@@ -172,7 +179,10 @@ impl Fake {
         let (resource, sub) = request.resource.split_once('/').unwrap_or((&request.resource, ""));
         let key = (resource.to_owned(), request.namespace.clone(), request.name.clone());
         match request.verb {
-            "get" => state.objects.get(&key).map_or_else(|| missing(&key), |object| (200, object.clone())),
+            "get" => state.objects.get(&key).map_or_else(
+                || missing(&key),
+                |object| (200, if sub == "log" { object["log"].clone() } else { object.clone() }),
+            ),
             "list" => state.list(&request, parts.uri.query().unwrap_or_default()),
             "create" => state.create(key, serde_json::from_slice(body).unwrap()),
             "patch" => state.patch(&key, sub, &request, &serde_json::from_slice(body).unwrap()),
@@ -194,7 +204,7 @@ impl State {
 
     fn list(&self, request: &Request, query: &str) -> (u16, Value) {
         let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")).unwrap_or_default();
-        let selector = selector.replace("%2F", "/").replace("%3D", "=");
+        let selector = selector.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",");
         let wanted: Vec<(&str, &str)> = selector.split(',').filter_map(|pair| pair.split_once('=')).collect();
         let items: Vec<Value> = self
             .objects
@@ -312,7 +322,11 @@ fn parse(parts: &http::request::Parts) -> Request {
         "POST" => "create",
         "PATCH" => {
             assert_eq!(parts.headers["content-type"], "application/merge-patch+json");
-            assert!(parts.uri.query().unwrap_or_default().contains("fieldManager=coffer-job"), "{:?}", parts.uri);
+            let query = parts.uri.query().unwrap_or_default();
+            assert!(
+                ["fieldManager=coffer-job", "fieldManager=kubectl-coffer"].iter().any(|who| query.contains(who)),
+                "{query}"
+            );
             "patch"
         }
         "DELETE" => "delete",

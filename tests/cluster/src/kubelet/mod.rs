@@ -5,6 +5,7 @@
 //! host's programs, read-only, in place of an image's files. Pods are never restarted: other restart policies than `Never` end a pod with a reason.
 
 mod container;
+mod logs;
 mod node;
 mod pod;
 mod sandbox;
@@ -95,6 +96,8 @@ struct Host {
     node: String,
     port: AtomicU16,
     room: Arc<Semaphore>,
+    /// Where the API server asks for logs.
+    log_port: u16,
     images: Vec<Image>,
     folder: TempDir,
     state: Mutex<State>,
@@ -136,11 +139,13 @@ impl Kubelet {
             assets::skip("tests that run pods must be root, for namespaces and mounts of each pod's own");
             return Ok(None);
         }
+        let listener = logs::listen().await?;
         let host = Arc::new(Host {
             client: plane.admin(),
             node: name.into(),
             port: AtomicU16::new(plane.port()),
             room: Arc::new(Semaphore::new(ROOM)),
+            log_port: listener.local_addr()?.port(),
             images,
             folder: scratch::folder()?,
             state: Mutex::default(),
@@ -148,10 +153,11 @@ impl Kubelet {
         sandbox::open_to_everybody(host.folder.path())?;
         node::register(&host).await?;
         let heartbeat = tokio::spawn(node::heartbeat(Arc::clone(&host)));
+        let logs = logs::serve(listener, &host)?;
         let pods =
             namespace.map_or_else(|| Api::all(plane.admin()), |namespace| Api::namespaced(plane.admin(), namespace));
         let follow = tokio::spawn(follow(Arc::clone(&host), pods));
-        Ok(Some(Self { host, tasks: vec![heartbeat, follow] }))
+        Ok(Some(Self { host, tasks: vec![heartbeat, logs, follow] }))
     }
 
     /// Tells pods that start from now on that the API server is at this port of loopback.

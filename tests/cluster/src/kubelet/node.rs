@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(super) async fn register(host: &Host) -> Result<()> {
     apply::<Node>(host, None, node(&host.node)).await?;
     let nodes: Api<Node> = Api::all(host.client.clone());
-    nodes.patch_status(&host.node, &PatchParams::default(), &Patch::Merge(ready())).await?;
+    nodes.patch_status(&host.node, &PatchParams::default(), &Patch::Merge(ready(host.log_port))).await?;
     apply::<Lease>(host, Some("kube-node-lease"), lease(&host.node)).await
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn heartbeat(host: Arc<Host>) {
     let nodes: Api<Node> = Api::all(host.client.clone());
     while !host.state().vanished {
         let _ = apply::<Lease>(&host, Some("kube-node-lease"), lease(&host.node)).await;
-        let _ = nodes.patch_status(&host.node, &PatchParams::default(), &Patch::Merge(ready())).await;
+        let _ = nodes.patch_status(&host.node, &PatchParams::default(), &Patch::Merge(ready(host.log_port))).await;
         tokio::time::sleep(HEARTBEAT).await;
     }
 }
@@ -66,12 +66,13 @@ fn lease(name: &str) -> Value {
     })
 }
 
-fn ready() -> Value {
+fn ready(log_port: u16) -> Value {
     let room = json!({ "cpu": "64", "memory": "256Gi", "pods": "1000", "ephemeral-storage": "1Ti" });
     json!({ "status": {
         "capacity": room,
         "allocatable": room,
         "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": log_port } },
         "conditions": [{
             "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "played by a test", "lastHeartbeatTime": now(),
         }],

@@ -1,0 +1,71 @@
+//! `status`: what is there and how it is doing, on one screen.
+
+mod problems;
+mod render;
+mod view;
+
+use coffer_resolve::Kind;
+use serde_json::Value;
+
+use crate::Plugin;
+use crate::error::PluginError;
+use crate::format::{self, Format};
+use crate::subject::Subject;
+
+pub(crate) use problems::bad;
+use view::View;
+
+/// The state of one object and what belongs to it, or of everything in a namespace, or (`None`) in all of them.
+pub fn status(
+    plugin: &Plugin,
+    namespace: Option<&str>,
+    subject: Option<&Subject>,
+    format: Format,
+) -> Result<String, PluginError> {
+    if let (Some(subject), Some(namespace)) = (subject, namespace) {
+        // First the object itself: that it is missing, or may not be read, is what there is to say.
+        let object = required(plugin, subject, namespace)?;
+        if let Some(text) = format::object(format, &object)? {
+            return Ok(text);
+        }
+    }
+    let view = View::look(plugin, namespace)?;
+    let view = match subject {
+        Some(subject) => view.about(subject),
+        None => view,
+    };
+    if let Some(text) = format::list(format, &view.values()?)? {
+        return Ok(text);
+    }
+    let shown = render::Shown {
+        namespaces: namespace.is_none(),
+        wide: format == Format::Wide,
+        snapshots: subject.is_some(),
+        now: Plugin::now(),
+    };
+    let text = render::text(&view, shown);
+    Ok(match (text.is_empty(), namespace) {
+        (false, _) => text,
+        (true, Some(namespace)) => format!("No resources of Coffer found in namespace {namespace}."),
+        (true, None) => "No resources of Coffer found.".to_owned(),
+    })
+}
+
+fn required(plugin: &Plugin, subject: &Subject, namespace: &str) -> Result<Value, PluginError> {
+    use coffer_api::core::{BackupConfiguration, BackupSession, RestoreSession};
+    use coffer_api::storage::{BackupStorage, Repository, Snapshot};
+    let (objects, name) = (plugin.objects(), subject.name.as_str());
+    match subject.kind {
+        Kind::BackupConfiguration => format::value(&objects.required::<BackupConfiguration>(namespace, name)?),
+        Kind::BackupSession => format::value(&objects.required::<BackupSession>(namespace, name)?),
+        Kind::RestoreSession => format::value(&objects.required::<RestoreSession>(namespace, name)?),
+        Kind::BackupStorage => format::value(&objects.required::<BackupStorage>(namespace, name)?),
+        Kind::Repository => format::value(&objects.required::<Repository>(namespace, name)?),
+        Kind::Snapshot => format::value(&objects.required::<Snapshot>(namespace, name)?),
+        other => Err(PluginError::refused(
+            format!("{} has no status of Coffer's", other.name()),
+            "nothing acts on it by itself",
+            "name a BackupConfiguration, for example",
+        )),
+    }
+}
