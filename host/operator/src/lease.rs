@@ -235,7 +235,7 @@ mod tests {
 
     /// One whose lease it is, and whose API server takes its time for each answer.
     fn slowly(answer: Duration, timing: Timing) -> Candidate {
-        let server = tower::service_fn(async move |_: http::Request<kube::client::Body>| {
+        let server = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
             sleep(answer).await;
             let lease = serde_json::json!({
                 "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",

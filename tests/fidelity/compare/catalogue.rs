@@ -179,6 +179,10 @@ fn said(column: &str) -> String {
         return "IF(DATA_TYPE = 'timestamp' AND COLUMN_DEFAULT RLIKE '^.?[0-9]', 'a moment', COLUMN_DEFAULT)"
             .to_owned();
     }
+    // Of a table that never had a row, MySQL says that the next one is 1, or nothing: it depends on who has opened it since.
+    if column == "AUTO_INCREMENT" {
+        return "NULLIF(AUTO_INCREMENT, 1)".to_owned();
+    }
     column.to_owned()
 }
 

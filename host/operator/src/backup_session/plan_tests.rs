@@ -211,7 +211,7 @@ fn each_state_has_its_step() {
         ),
         (
             "retention killed",
-            status(BACKED_UP, open),
+            status(BACKED_UP, open.clone()),
             Facts::Succeeded,
             JobState::Complete,
             JobState::Failed("oom".to_owned()),
