@@ -74,9 +74,28 @@ impl Bundle {
         let parts = self.parts.iter().map(|part| format!("==> {} <==\n{}\n", part.path, part.text.trim_end()));
         parts.collect::<Vec<_>>().join("\n")
     }
+}
 
-    fn add(&mut self, path: impl Into<String>, text: impl Into<String>) {
-        self.parts.push(Part { path: path.into(), text: text.into() });
+/// What a part is made of, as it was read. The values of Secrets are taken out of this: neither a guess nor YAML has changed them yet.
+enum Raw {
+    Text(String),
+    Objects(Vec<Value>),
+}
+
+impl Raw {
+    /// Its text, without what is secret.
+    fn shown(self, values: &Values) -> Result<String, PluginError> {
+        match self {
+            Self::Text(text) => Ok(redact::text(&values.out_of(&text))),
+            Self::Objects(mut objects) => {
+                let documents = objects.iter_mut().map(|object| {
+                    values.out_of_object(object);
+                    redact::object(object);
+                    format::yaml(object)
+                });
+                Ok(documents.collect::<Result<Vec<_>, _>>()?.join("\n---\n"))
+            }
+        }
     }
 }
 
@@ -86,23 +105,20 @@ pub fn debug(plugin: &Plugin, args: &Debug) -> Result<Bundle, PluginError> {
         plugin,
         namespace: args.namespace.as_deref(),
         tail: args.tail,
-        bundle: Bundle::default(),
+        parts: Vec::new(),
         secrets: BTreeSet::new(),
         missing: Vec::new(),
     };
     gathering.status();
-    gathering.objects()?;
+    gathering.objects();
     gathering.work()?;
     gathering.operator(args.operator_namespace.as_deref())?;
     let values = gathering.secret_values();
-    let Gathering { mut bundle, missing, .. } = gathering;
     let version = plugin.greet().ok().flatten();
-    let about = about(args, version.as_deref(), &missing, Plugin::now());
-    bundle.parts.insert(0, Part { path: "about.txt".to_owned(), text: about });
-    for part in &mut bundle.parts {
-        part.text = values.out_of(&part.text);
-    }
-    Ok(bundle)
+    let about = about(args, version.as_deref(), &gathering.missing, Plugin::now());
+    let raw = std::iter::once(("about.txt".to_owned(), Raw::Text(about))).chain(gathering.parts);
+    let parts = raw.map(|(path, raw)| Ok(Part { path: values.out_of(&path), text: raw.shown(&values)? }));
+    Ok(Bundle { parts: parts.collect::<Result<_, PluginError>>()? })
 }
 
 fn about(args: &Debug, server: Option<&str>, missing: &[String], now: Timestamp) -> String {
@@ -116,7 +132,7 @@ fn about(args: &Debug, server: Option<&str>, missing: &[String], now: Timestamp)
     ];
     if !missing.is_empty() {
         lines.push("\nwhat could not be read:".to_owned());
-        lines.extend(missing.iter().map(|why| format!("  {}", redact::text(why))));
+        lines.extend(missing.iter().map(|why| format!("  {why}")));
     }
     lines.join("\n")
 }
@@ -125,13 +141,17 @@ struct Gathering<'a> {
     plugin: &'a Plugin,
     namespace: Option<&'a str>,
     tail: i64,
-    bundle: Bundle,
+    parts: Vec<(String, Raw)>,
     /// Namespaces and names of the Secrets that the objects name.
     secrets: BTreeSet<(String, String)>,
     missing: Vec<String>,
 }
 
 impl Gathering<'_> {
+    fn text(&mut self, path: impl Into<String>, text: String) {
+        self.parts.push((path.into(), Raw::Text(text)));
+    }
+
     /// What is there; what is not is noted.
     fn or_note<T: Default>(&mut self, result: Result<T, PluginError>) -> T {
         result.unwrap_or_else(|error| {
@@ -143,17 +163,16 @@ impl Gathering<'_> {
     fn status(&mut self) {
         let text = status(self.plugin, self.namespace, None, Format::Wide);
         let text = self.or_note(text);
-        self.bundle.add("status.txt", redact::text(&text));
+        self.text("status.txt", text);
     }
 
-    fn objects(&mut self) -> Result<(), PluginError> {
+    fn objects(&mut self) {
         for kind in KINDS {
             let namespace = self.namespace.filter(|_| kind.namespaced());
             let all = self.plugin.cluster.list(kind, namespace).map_err(PluginError::from);
             let all = self.or_note(all);
-            self.yaml(&format!("objects/{}.yaml", kind.name().to_ascii_lowercase()), all)?;
+            self.objects_at(&format!("objects/{}.yaml", kind.name().to_ascii_lowercase()), all);
         }
-        Ok(())
     }
 
     /// The Jobs, their pods, what happened to them, and what they printed.
@@ -170,7 +189,7 @@ impl Gathering<'_> {
         names.extend(jobs.iter().map(coffer_api::ResourceExt::name_any));
         names.extend(pods.iter().map(coffer_api::ResourceExt::name_any));
         let table = events_table(&events, &names, Plugin::now());
-        self.bundle.add("work/events.txt", redact::text(&table.render()));
+        self.text("work/events.txt", table.render());
         let mut newest: Vec<&Pod> = pods.iter().collect();
         newest.sort_by_cached_key(|pod| std::cmp::Reverse(pod.metadata.creation_timestamp.as_ref().map(|time| time.0)));
         for pod in newest.into_iter().take(PODS) {
@@ -206,7 +225,7 @@ impl Gathering<'_> {
                 let text = self.or_note(text);
                 let which = if previous { ".previous" } else { "" };
                 if !text.is_empty() {
-                    self.bundle.add(format!("{folder}/{namespace}/{name}.{container}{which}.txt"), redact::text(&text));
+                    self.text(format!("{folder}/{namespace}/{name}.{container}{which}.txt"), text);
                 }
             }
         }
@@ -219,21 +238,16 @@ impl Gathering<'_> {
 
     fn typed<K: Object>(&mut self, path: &str, objects: &[K]) -> Result<(), PluginError> {
         let values = objects.iter().map(format::value).collect::<Result<Vec<_>, _>>()?;
-        self.yaml(path, values)
+        self.objects_at(path, values);
+        Ok(())
     }
 
-    /// Objects without what is secret in them. The Secrets that they name are remembered.
-    fn yaml(&mut self, path: &str, objects: Vec<Value>) -> Result<(), PluginError> {
-        let mut documents = Vec::new();
-        for mut object in objects {
-            secrets_of(&object, &mut self.secrets);
-            redact::object(&mut object);
-            documents.push(format::yaml(&object)?);
+    /// Keeps objects. The Secrets that they name are remembered.
+    fn objects_at(&mut self, path: &str, objects: Vec<Value>) {
+        objects.iter().for_each(|object| secrets_of(object, &mut self.secrets));
+        if !objects.is_empty() {
+            self.parts.push((path.to_owned(), Raw::Objects(objects)));
         }
-        if !documents.is_empty() {
-            self.bundle.add(path, documents.join("\n---\n"));
-        }
-        Ok(())
     }
 
     fn secret_values(&mut self) -> Values {
@@ -366,9 +380,8 @@ mod tests {
 
     #[test]
     fn parts_make_one_text() {
-        let mut bundle = Bundle::default();
-        bundle.add("a.txt", "one\n");
-        bundle.add("b/c.yaml", "two");
+        let part = |path: &str, text: &str| Part { path: path.into(), text: text.into() };
+        let bundle = Bundle { parts: vec![part("a.txt", "one\n"), part("b/c.yaml", "two")] };
         assert_eq!(bundle.text(), "==> a.txt <==\none\n\n==> b/c.yaml <==\ntwo\n");
     }
 
@@ -377,8 +390,38 @@ mod tests {
         let args = Debug { namespace: None, operator_namespace: None, tail: 1, program: "coffer 9".into() };
         let text =
             about(&args, Some("v1.36.0"), &["cannot list pods: --password=hunter2".into()], Timestamp::UNIX_EPOCH);
+        let text = Raw::Text(text).shown(&Values::default()).unwrap();
         for part in ["coffer 9", "Kubernetes v1.36.0", "(all)", "cannot list pods: --password=(hidden)"] {
             assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_found_whatever_its_characters_and_however_it_is_written() {
+        const PASSWORD: &str = r#"a,b'c d"e\f"#;
+        let mut values = Values::default();
+        values.add([("password", PASSWORD.as_bytes())]);
+        let percent = "a%2Cb%27c%20d%22e%5Cf";
+        let encoded = "YSxiJ2MgZCJlXGY=";
+        let texts = [
+            format!("said {PASSWORD} by mistake"),
+            format!("{}{PASSWORD} {}", "long ".repeat(9), "words ".repeat(9)),
+            format!("mysql://root:{PASSWORD}@db:3306/"),
+            format!("mysql://root:{percent}@db:3306/?x={}", percent.to_lowercase()),
+            format!("form a%2Cb'c+d%22e%5Cf, base64 {encoded} and {}", encoded.trim_end_matches('=')),
+            json!({ "message": PASSWORD }).to_string(),
+            json!({ "message": json!({ "inner": PASSWORD }).to_string() }).to_string(),
+        ];
+        for text in texts {
+            let object =
+                json!({ "metadata": { "annotations": { "note": text, (text.as_str()): "x" } }, "args": [text] });
+            let shown = [Raw::Text(text.clone()), Raw::Objects(vec![object])].map(|raw| raw.shown(&values).unwrap());
+            for shown in shown {
+                assert!(shown.contains("(hidden)"), "{text}: {shown}");
+                for part in ["a,b", "a%2", "'c", "%27c", "d\"", "d\\", "d%22", "\\f", "e%5", "YSxi"] {
+                    assert!(!shown.contains(part), "{part} of {text}: {shown}");
+                }
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The objects of the cluster that commands read and write, with the rights of whoever calls.
 
+use std::collections::hash_map::RandomState;
 use std::fmt::Debug;
+use std::hash::BuildHasher as _;
 
 use coffer_api::k8s_openapi::NamespaceResourceScope;
 use coffer_api::{Resource, ResourceExt};
@@ -16,6 +18,8 @@ use crate::error::PluginError;
 
 /// Who writes.
 pub const FIELD_MANAGER: &str = "kubectl-coffer";
+/// Annotation of an object that was made here: a text that no other request to make one has.
+const REQUEST: &str = "coffer.dev/request";
 
 /// A namespaced kind.
 pub(crate) trait Object:
@@ -33,7 +37,7 @@ impl<K> Object for K where
 pub(crate) enum Made<K> {
     /// It was made now; as the server has it.
     Now(K),
-    /// There was one of this name.
+    /// There was one of this name, made by somebody else.
     Before,
 }
 
@@ -97,26 +101,37 @@ impl<'a> Objects<'a> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let api: Api<K> = self.api(Some(&namespace));
         let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
-        match self.cluster.request(|| api.create(&parameters, object)) {
+        let request = unique();
+        let mut object = object.clone();
+        object.annotations_mut().insert(REQUEST.to_owned(), request.clone());
+        match self.cluster.request(|| api.create(&parameters, &object)) {
             Ok(made) => Ok(Made::Now(made)),
-            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(Made::Before),
+            // It may be ours: an attempt whose answer was lost is made again.
+            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+                let found = self.get::<K>(&namespace, &name)?;
+                let ours = found.filter(|found| found.annotations().get(REQUEST) == Some(&request));
+                Ok(ours.map_or(Made::Before, Made::Now))
+            }
             Err(error) => Err(self.failed::<K>("create", (&namespace, &name), &error)),
         }
     }
 
-    /// Changes fields of an object.
+    /// Changes fields of an object; nothing if the patch names a version that is no longer the newest.
     pub(crate) fn patch<K: Object>(
         &self,
         (namespace, name): (&str, &str),
         patch: &Value,
         dry_run: bool,
-    ) -> Result<K, PluginError> {
+    ) -> Result<Option<K>, PluginError> {
         let api: Api<K> = self.api(Some(namespace));
         let parameters =
             PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(patch);
-        let patched = self.cluster.request(|| api.patch(name, &parameters, &patch));
-        patched.map_err(|error| self.failed::<K>("patch", (namespace, name), &error))
+        match self.cluster.request(|| api.patch(name, &parameters, &patch)) {
+            Ok(patched) => Ok(Some(patched)),
+            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "Conflict" => Ok(None),
+            Err(error) => Err(self.failed::<K>("patch", (namespace, name), &error)),
+        }
     }
 
     fn api<K: Object>(&self, namespace: Option<&str>) -> Api<K> {
@@ -141,5 +156,26 @@ impl<'a> Objects<'a> {
             name: name.to_owned(),
         };
         PluginError::Resolve(self.cluster.error(&action, error))
+    }
+}
+
+/// A text that nobody else has: the standard library's hashers draw their keys from the system's random numbers.
+fn unique() -> String {
+    let random = RandomState::new();
+    format!("{:016x}{:016x}", random.hash_one(0), random.hash_one(1))
+}
+
+/// The error of a command that had done a part of its work: that is told first.
+pub(crate) fn after(done: &str, error: PluginError) -> PluginError {
+    if done.is_empty() {
+        return error;
+    }
+    let then = |what: &str| format!("only a part is done:\n{done}\nthen: {what}");
+    match error {
+        PluginError::Resolve(error) => {
+            PluginError::Resolve(ResolveError::new(error.kind(), then(error.what()), error.why(), error.fix()))
+        }
+        PluginError::Refused { what, why, fix } => PluginError::refused(then(&what), why, fix),
+        other => PluginError::refused(then("the rest is not done"), other.to_string(), "report it"),
     }
 }

@@ -2,11 +2,16 @@
 
 use coffer_api::ResourceExt as _;
 use coffer_api::core::BackupConfiguration;
-use serde_json::json;
+use coffer_api::meta::annotation::PAUSED_BY;
+use serde_json::{Value, json};
 
 use crate::error::PluginError;
 use crate::format::{self, Format};
+use crate::objects::{self, Objects};
 use crate::{Done, DryRun, Plugin};
+
+/// How often something is looked at again that others change at the same time.
+const ATTEMPTS: usize = 10;
 
 /// Which BackupConfigurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,9 @@ pub enum Which {
 }
 
 /// Pauses BackupConfigurations, or resumes them. One that is so already is left alone.
+///
+/// What the operator has paused for a restore becomes a pause of the caller's, which the restore's end leaves alone. It is
+/// not resumed: a backup would read what the restore is writing. If that holds for one, none is resumed.
 pub fn pause(
     plugin: &Plugin,
     namespace: &str,
@@ -37,31 +45,89 @@ pub fn pause(
             "choose the namespace with -n",
         ));
     }
+    for one in &found {
+        change(one, paused)?;
+    }
+    let between = if format == Format::Yaml { "\n---\n" } else { "\n" };
     let (mut done, mut lines) = (Done::default(), Vec::new());
     for one in found {
-        let name = one.name_any();
-        let already = (one.spec.paused == Some(true)) == paused;
-        let object = if already || dry_run == DryRun::Client {
-            let mut shown = one;
-            shown.spec.paused = Some(paused);
-            shown
-        } else {
-            let patch = json!({ "spec": { "paused": paused } });
-            objects.patch((namespace, &name), &patch, dry_run == DryRun::Server)?
-        };
-        let verb = match (already, paused) {
-            (false, true) => "paused",
-            (false, false) => "resumed",
-            (true, true) => "is paused already",
-            (true, false) => "is not paused",
-        };
-        let value = format::value(&object)?;
-        lines.push(match format::object(format, &value)? {
-            Some(text) => text,
-            None => format!("{} {verb}{}", format::name(&value), dry_run.note()),
+        done.names.push(one.name_any());
+        let line = set(&objects, one, paused, dry_run).and_then(|(object, verb)| {
+            let value = format::value(&object)?;
+            let text = format::object(format, &value)?;
+            Ok(text.unwrap_or_else(|| format!("{} {verb}{}", format::name(&value), dry_run.note())))
         });
-        done.names.push(name);
+        lines.push(line.map_err(|error| objects::after(&lines.join(between), error))?);
     }
-    done.text = lines.join(if format == Format::Yaml { "\n---\n" } else { "\n" });
+    done.text = lines.join(between);
     Ok(done)
+}
+
+/// Makes one so, and says what that was.
+fn set(
+    objects: &Objects<'_>,
+    mut one: BackupConfiguration,
+    paused: bool,
+    dry_run: DryRun,
+) -> Result<(BackupConfiguration, &'static str), PluginError> {
+    let (namespace, name) = (one.namespace().unwrap_or_default(), one.name_any());
+    let (verb, mut already) = if paused { ("paused", "is paused already") } else { ("resumed", "is not paused") };
+    for _ in 0..ATTEMPTS {
+        let Some(patch) = change(&one, paused)? else { return Ok((one, already)) };
+        if dry_run == DryRun::Client {
+            one.spec.paused = Some(paused);
+            if let Some(annotations) = &mut one.metadata.annotations {
+                annotations.remove(PAUSED_BY);
+            }
+            return Ok((one, verb));
+        }
+        if let Some(patched) = objects.patch((&namespace, &name), &patch, dry_run == DryRun::Server)? {
+            return Ok((patched, verb));
+        }
+        // Somebody has changed it meanwhile; that may have been the patch, if its answer was lost.
+        one = objects.required(&namespace, &name)?;
+        already = verb;
+    }
+    Err(refused(&one, "others change it all the time", "try again"))
+}
+
+/// What makes one so, if it is not.
+fn change(one: &BackupConfiguration, paused: bool) -> Result<Option<Value>, PluginError> {
+    let is_paused = one.spec.paused == Some(true);
+    if paused {
+        let already = is_paused && !one.annotations().contains_key(PAUSED_BY);
+        // Whatever has come to hold it by now: it stays paused when that is over.
+        let patch = || json!({ "metadata": { "annotations": { PAUSED_BY: null } }, "spec": { "paused": true } });
+        return Ok((!already).then(patch));
+    }
+    if !is_paused {
+        return Ok(None);
+    }
+    if let Some((why, fix)) = held(one) {
+        return Err(refused(one, why, fix));
+    }
+    // Not if something has come to hold it meanwhile.
+    let version = one.resource_version();
+    Ok(Some(json!({ "metadata": { "resourceVersion": version }, "spec": { "paused": false } })))
+}
+
+/// Why the operator keeps a BackupConfiguration paused and what becomes of it, if it does.
+pub(crate) fn held(configuration: &BackupConfiguration) -> Option<(String, String)> {
+    let text = configuration.annotations().get(PAUSED_BY)?;
+    // Each is `namespace/name/uid`.
+    let holders = text.split(',').filter_map(|one| one.rsplit_once('/')?.0.split_once('/'));
+    let holders: Vec<(&str, &str)> = holders.collect();
+    let (namespace, name) = holders.first()?;
+    let names: Vec<_> = holders.iter().map(|(namespace, name)| format!("RestoreSession {namespace}/{name}")).collect();
+    Some((
+        format!("it is paused while {} writes into its target", names.join(" or ")),
+        format!(
+            "backups resume by themselves when that ends; see `kubectl coffer status restoresession/{name} -n {namespace}`"
+        ),
+    ))
+}
+
+fn refused(configuration: &BackupConfiguration, why: impl Into<String>, fix: impl Into<String>) -> PluginError {
+    let (namespace, name) = (configuration.namespace().unwrap_or_default(), configuration.name_any());
+    PluginError::refused(format!("BackupConfiguration {namespace}/{name} is not changed"), why, fix)
 }

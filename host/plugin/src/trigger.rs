@@ -2,15 +2,15 @@
 
 use coffer_api::ResourceExt as _;
 use coffer_api::condition::{self, READY};
-use coffer_api::core::{BackupConfiguration, BackupSession, InvokerPhase, Session};
+use coffer_api::core::{BackupConfiguration, BackupSession, InvokerPhase};
 use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use coffer_api::lifecycle;
 use jiff::Timestamp;
 
 use crate::error::PluginError;
 use crate::format::{self, Format};
-use crate::objects::Made;
-use crate::{Done, DryRun, Plugin};
+use crate::objects::{self, Made, Objects};
+use crate::{Done, DryRun, Plugin, pause};
 
 /// What to trigger.
 #[derive(Debug, Clone, Default)]
@@ -31,8 +31,7 @@ pub struct Trigger {
 pub fn trigger(plugin: &Plugin, args: &Trigger) -> Result<Done, PluginError> {
     let objects = plugin.objects();
     let configuration: BackupConfiguration = objects.required(&args.namespace, &args.configuration)?;
-    let now = Plugin::now();
-    let candidates = candidates(&configuration, &args.sessions, now)?;
+    let candidates = candidates(&configuration, &args.sessions, Plugin::now())?;
     let existing: Vec<BackupSession> = objects.list(Some(&args.namespace), "")?;
     for candidate in &candidates {
         may_run(candidate, &configuration, &existing)?;
@@ -40,69 +39,62 @@ pub fn trigger(plugin: &Plugin, args: &Trigger) -> Result<Done, PluginError> {
     let mut done = Done::default();
     let mut lines = Vec::new();
     for candidate in candidates {
-        let candidate = without_time(candidate);
         let name = candidate.name_any();
-        let (object, verb) = match args.dry_run {
-            DryRun::Client => (candidate, "created"),
-            dry_run => match objects.create(&candidate, dry_run == DryRun::Server)? {
-                Made::Now(made) => (made, "created"),
-                Made::Before => (candidate, "created by somebody else in this very second"),
-            },
-        };
+        let line = make(&objects, candidate, args);
+        lines.push(line.map_err(|error| objects::after(&joined(&lines), error))?);
         if args.dry_run == DryRun::None {
             done.names.push(name);
         }
-        let shown = match (args.dry_run, args.format) {
-            (DryRun::Client, Format::Table | Format::Wide) => Format::Yaml,
-            (_, format) => format,
-        };
-        let value = format::value(&object)?;
-        lines.push(match format::object(shown, &value)? {
-            Some(text) => text,
-            None => format!("{} {verb}{}", format::name(&value), args.dry_run.note()),
-        });
     }
-    let yaml = lines.first().is_some_and(|line| line.starts_with("apiVersion"));
-    done.text = lines.join(if yaml { "\n---\n" } else { "\n" });
+    done.text = joined(&lines);
     Ok(done)
 }
 
-/// The BackupSession of each session that is asked for, as if created now.
+/// Creates a BackupSession, and says so.
+fn make(objects: &Objects<'_>, candidate: BackupSession, args: &Trigger) -> Result<String, PluginError> {
+    let (object, verb) = match args.dry_run {
+        DryRun::Client => (candidate, "created"),
+        dry_run => match objects.create(&candidate, dry_run == DryRun::Server)? {
+            Made::Now(made) => (made, "created"),
+            Made::Before => (candidate, "created by somebody else in this very second"),
+        },
+    };
+    let shown = match (args.dry_run, args.format) {
+        (DryRun::Client, Format::Table | Format::Wide) => Format::Yaml,
+        (_, format) => format,
+    };
+    let value = format::value(&object)?;
+    let text = format::object(shown, &value)?;
+    Ok(text.unwrap_or_else(|| format!("{} {verb}{}", format::name(&value), args.dry_run.note())))
+}
+
+fn joined(lines: &[String]) -> String {
+    let yaml = lines.first().is_some_and(|line| line.starts_with("apiVersion"));
+    lines.join(if yaml { "\n---\n" } else { "\n" })
+}
+
+/// The BackupSession of each session that is asked for, once.
 fn candidates(
     configuration: &BackupConfiguration,
     wanted: &[String],
     now: Timestamp,
 ) -> Result<Vec<BackupSession>, PluginError> {
-    let known = &configuration.spec.sessions;
-    let named = |session: &&Session| session.name.is_some();
-    let sessions: Vec<&Session> = if wanted.is_empty() {
-        known.iter().filter(named).collect()
-    } else {
-        let find = wanted.iter().map(|name| known.iter().find(|one| one.name.as_ref() == Some(name)).ok_or(name));
-        find.collect::<Result<_, _>>().map_err(|unknown| {
-            let names: Vec<_> = known.iter().filter_map(|one| one.name.as_deref()).collect();
-            refused(
-                configuration,
-                format!("it has no session {unknown}; it has: {}", names.join(", ")),
-                "correct the session",
-            )
-        })?
-    };
-    if sessions.is_empty() {
+    let known = || configuration.spec.sessions.iter().filter_map(|session| Some((session.name.as_ref()?, session)));
+    if let Some(unknown) = wanted.iter().find(|wanted| !known().any(|(name, _)| name == *wanted)) {
+        let names: Vec<_> = known().map(|(name, _)| name.as_str()).collect();
+        return Err(refused(
+            configuration,
+            format!("it has no session {unknown}; it has: {}", names.join(", ")),
+            "correct the session",
+        ));
+    }
+    let sessions = known().filter(|(name, _)| wanted.is_empty() || wanted.contains(name));
+    let made: Vec<_> =
+        sessions.map(|(_, session)| coffer_job::backup_session(configuration, session, now.as_second())).collect();
+    if made.is_empty() {
         return Err(refused(configuration, "it has no session", "add one to spec.sessions"));
     }
-    let made = sessions.iter().map(|session| {
-        let mut made = coffer_job::backup_session(configuration, session, now.as_second());
-        made.metadata.creation_timestamp = Some(Time(now));
-        made
-    });
-    Ok(made.collect())
-}
-
-/// Only what asks whether it may run needs to know when it is created; the server says it anew.
-fn without_time(mut session: BackupSession) -> BackupSession {
-    session.metadata.creation_timestamp = None;
-    session
+    Ok(made)
 }
 
 /// A BackupSession that would be skipped helps nobody.
@@ -111,10 +103,19 @@ fn may_run(
     configuration: &BackupConfiguration,
     existing: &[BackupSession],
 ) -> Result<(), PluginError> {
-    let Some(why) = lifecycle::skip(candidate, configuration, existing) else { return Ok(()) };
+    if configuration.metadata.deletion_timestamp.is_some() {
+        return Err(refused(configuration, "it is being deleted", "create it again when it is gone"));
+    }
+    // As if it were younger than all: when the others began is by the server's clock, and this machine has another.
+    let mut youngest = candidate.clone();
+    youngest.metadata.creation_timestamp = Some(Time(Timestamp::MAX));
+    let Some(why) = lifecycle::skip(&youngest, configuration, existing) else { return Ok(()) };
     let name = configuration.name_any();
     let namespace = configuration.namespace().unwrap_or_default();
     if configuration.spec.paused == Some(true) {
+        if let Some((why, fix)) = pause::held(configuration) {
+            return Err(refused(configuration, format!("{why}, so the backup would be skipped"), fix));
+        }
         let fix = format!("resume it with `kubectl coffer resume {name} -n {namespace}`");
         return Err(refused(configuration, "it is paused, so the backup would be skipped", fix));
     }
@@ -138,7 +139,7 @@ fn refused(configuration: &BackupConfiguration, why: impl Into<String>, fix: imp
 #[cfg(test)]
 mod tests {
     use coffer_api::core::{
-        BackupConfigurationSpec, BackupConfigurationStatus, BackupSessionPhase, BackupSessionStatus,
+        BackupConfigurationSpec, BackupConfigurationStatus, BackupSessionPhase, BackupSessionStatus, Session,
     };
 
     use super::*;
@@ -165,7 +166,7 @@ mod tests {
         let text = |error: PluginError| error.to_string();
         let all = candidates(configuration, &wanted, Timestamp::from_second(1_724_065_200).unwrap()).map_err(text)?;
         all.iter().try_for_each(|one| may_run(one, configuration, existing)).map_err(text)?;
-        Ok(all.into_iter().map(|one| without_time(one).name_any()).collect())
+        Ok(all.into_iter().map(|one| one.name_any()).collect())
     }
 
     #[test]

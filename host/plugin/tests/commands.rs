@@ -5,16 +5,19 @@
 #[allow(dead_code, reason = "its other user needs the rest")]
 mod fake;
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use coffer_api::cancel::Cancel;
+use coffer_api::meta::annotation::PAUSED_BY;
 use coffer_plugin::{
     Debug, DryRun, Filter, Format, Logs, Plugin, PluginError, Restore, Subject, Trigger, Waiting, Which,
 };
 use coffer_resolve::cluster::Cluster;
 use coffer_storage::LocalRoot;
 use fake::Fake;
+use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -69,6 +72,45 @@ fn plugin(fake: &Fake) -> Plugin {
     Plugin { cluster, runtime: RUNTIME.handle().clone(), cancel: Cancel::new() }
 }
 
+/// The same, with somebody on the way to the cluster, who sees each request before it arrives and says whether its answer is lost.
+fn plugin_through(fake: &Fake, somebody: impl FnMut(&http::Method) -> bool + Send + 'static) -> Plugin {
+    let _inside = RUNTIME.enter();
+    let (real, somebody) = (fake.client(), Mutex::new(somebody));
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let lost = (somebody.lock().unwrap())(request.method());
+        let real = real.clone();
+        async move {
+            let answer = real.send(request).await;
+            if lost { Err(kube::Error::Service("the connection is lost".into())) } else { answer }
+        }
+    });
+    let cluster = Cluster::new(kube::Client::new(service, "default"), RUNTIME.handle().clone());
+    Plugin { cluster, ..plugin(fake) }
+}
+
+/// Whether it is the first time.
+fn first(seen: &mut bool) -> bool {
+    !std::mem::replace(seen, true)
+}
+
+/// Pauses `shop` as the operator does it for a running restore.
+fn hold(fake: &Fake) {
+    let annotations = json!({ PAUSED_BY: "demo/again/u-1,demo/copy/u-2" });
+    let held = json!({ "metadata": { "annotations": annotations }, "spec": { "paused": true } });
+    fake.change("backupconfigurations", "demo", "shop", &held);
+}
+
+fn pause(plugin: &Plugin, paused: bool) -> Result<String, String> {
+    let which = Which::Named(vec!["shop".into()]);
+    let done = coffer_plugin::pause(plugin, "demo", &which, paused, (DryRun::None, Format::Table));
+    done.map(|done| done.text).map_err(|error| error.to_string())
+}
+
+fn is_restore_named(refusal: &str) -> bool {
+    let parts = ["RestoreSession demo/again or RestoreSession demo/copy", "resume by themselves"];
+    parts.iter().all(|part| refusal.contains(part)) && !refusal.contains("kubectl coffer resume")
+}
+
 fn subject(words: &str) -> Subject {
     Subject::parse(&[words.to_owned()]).unwrap()
 }
@@ -97,6 +139,8 @@ fn a_triggered_session_is_the_one_that_the_cron_job_makes() {
     coffer_job::trigger(&job, "demo", "shop", "daily", None).unwrap();
     let names = fake.names("backupsessions");
     let mut theirs = fake.get("backupsessions", "demo", &names[0]).unwrap();
+    let annotations = ours["metadata"].as_object_mut().unwrap().remove("annotations").unwrap();
+    assert!(annotations["coffer.dev/request"].is_string(), "{annotations}");
     for object in [&mut ours, &mut theirs] {
         let metadata = object["metadata"].as_object_mut().unwrap();
         for moment in ["name", "uid", "resourceVersion", "creationTimestamp"] {
@@ -126,6 +170,132 @@ fn nothing_is_triggered_that_would_be_skipped() {
     let missing = Trigger { configuration: "shpo".into(), ..shop() };
     let missing = coffer_plugin::trigger(&plugin, &missing).unwrap_err().to_string();
     assert!(missing.contains("BackupConfiguration demo/shpo not found") && missing.contains("are: shop"), "{missing}");
+}
+
+#[test]
+fn what_a_restore_has_paused_stays_paused_as_long_as_somebody_wants_it() {
+    let fake = cluster();
+    let plugin = plugin(&fake);
+    hold(&fake);
+    let refused = pause(&plugin, false).unwrap_err();
+    assert!(
+        refused.contains("BackupConfiguration demo/shop is not changed") && is_restore_named(&refused),
+        "{refused}"
+    );
+    let refused = coffer_plugin::trigger(&plugin, &shop()).unwrap_err().to_string();
+    assert!(refused.contains("would be skipped") && is_restore_named(&refused), "{refused}");
+    assert!(changes(&fake).is_empty());
+    assert_eq!(pause(&plugin, true).unwrap(), "backupconfiguration.core.kubestash.com/shop paused");
+    let ours = fake.get("backupconfigurations", "demo", "shop").unwrap();
+    assert_eq!((&ours["spec"]["paused"], ours["metadata"]["annotations"].get(PAUSED_BY)), (&json!(true), None));
+    assert!(pause(&plugin, true).unwrap().ends_with("is paused already"));
+    assert!(pause(&plugin, false).unwrap().ends_with("resumed"));
+}
+
+#[test]
+fn a_restore_that_begins_at_the_same_time_is_noticed() {
+    // It comes just before the patch.
+    let come = |fake: &Fake| {
+        let (restore, mut seen) = (fake.clone(), false);
+        plugin_through(fake, move |method| {
+            if method == http::Method::PATCH && first(&mut seen) {
+                hold(&restore);
+            }
+            false
+        })
+    };
+    let fake = cluster();
+    fake.change("backupconfigurations", "demo", "shop", &json!({ "spec": { "paused": true } }));
+    let refused = pause(&come(&fake), false).unwrap_err();
+    assert!(is_restore_named(&refused), "{refused}");
+    assert_eq!(fake.get("backupconfigurations", "demo", "shop").unwrap()["spec"]["paused"], true);
+    let fake = cluster();
+    assert!(pause(&come(&fake), true).unwrap().ends_with("shop paused"));
+    let ours = fake.get("backupconfigurations", "demo", "shop").unwrap();
+    assert_eq!((&ours["spec"]["paused"], ours["metadata"]["annotations"].get(PAUSED_BY)), (&json!(true), None));
+}
+
+#[test]
+fn a_resume_whose_answer_is_lost_is_still_one() {
+    let fake = cluster();
+    fake.change("backupconfigurations", "demo", "shop", &json!({ "spec": { "paused": true } }));
+    let mut seen = false;
+    let plugin = plugin_through(&fake, move |method| method == http::Method::PATCH && first(&mut seen));
+    assert!(pause(&plugin, false).unwrap().ends_with("shop resumed"));
+}
+
+#[test]
+fn what_was_made_is_found_when_the_answer_is_lost() {
+    let fake = cluster();
+    let lossy = || {
+        let mut seen = false;
+        plugin_through(&fake, move |method| method == http::Method::POST && first(&mut seen))
+    };
+    let args = Restore { name: Some("again".into()), target: Some("AppBinding/copy".into()), ..restore() };
+    let done = coffer_plugin::restore(&lossy(), &args).unwrap();
+    assert_eq!(done.text, "restoresession.core.kubestash.com/again created");
+    let other = coffer_plugin::restore(&lossy(), &args).unwrap_err().to_string();
+    assert!(other.contains("demo/again already"), "{other}");
+    let done = coffer_plugin::trigger(&lossy(), &shop()).unwrap();
+    assert_eq!(done.text, format!("backupsession.core.kubestash.com/{} created", done.names[0]));
+    assert_eq!(fake.names("backupsessions"), done.names);
+}
+
+#[test]
+fn a_backup_needs_a_configuration_that_stays_and_the_end_of_the_one_before() {
+    let fake = cluster();
+    let plugin = plugin(&fake);
+    let twice = Trigger { sessions: vec!["daily".into(), "daily".into()], ..shop() };
+    let done = coffer_plugin::trigger(&plugin, &twice).unwrap();
+    assert_eq!((done.names.len(), done.text.lines().count()), (1, 1), "{done:?}");
+    // Begun in the future, by this machine's clock.
+    let mut other = fake.get("backupsessions", "demo", &done.names[0]).unwrap();
+    fake.remove("backupsessions", "demo", &done.names[0]);
+    other["metadata"]["name"] = json!("shop-daily-4070908800");
+    other["metadata"]["creationTimestamp"] = json!("2099-01-01T00:00:00Z");
+    fake.put(other);
+    let busy = coffer_plugin::trigger(&plugin, &shop()).unwrap_err().to_string();
+    assert!(busy.contains("shop-daily-4070908800 of the same session has not finished"), "{busy}");
+    fake.remove("backupsessions", "demo", "shop-daily-4070908800");
+    let going = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+    fake.change("backupconfigurations", "demo", "shop", &going);
+    let going = coffer_plugin::trigger(&plugin, &shop()).unwrap_err().to_string();
+    assert!(going.contains("it is being deleted"), "{going}");
+    assert!(fake.names("backupsessions").is_empty());
+}
+
+#[test]
+fn what_was_done_before_a_failure_is_told() {
+    let fake = cluster();
+    let plugin = plugin(&fake);
+    let shop_now = fake.get("backupconfigurations", "demo", "shop").unwrap();
+    let sessions: Vec<Value> = ["daily", "weekly", "monthly"].map(|name| json!({ "name": name })).into();
+    fake.change("backupconfigurations", "demo", "shop", &json!({ "spec": { "sessions": sessions } }));
+    for name in ["a", "b", "c"] {
+        let mut one = shop_now.clone();
+        one["metadata"] = json!({ "name": name, "namespace": "demo" });
+        fake.put(one);
+    }
+    let made = AtomicUsize::new(0);
+    fake.grant(move |request| match request.verb {
+        "create" => made.fetch_add(1, Ordering::Relaxed) < 2,
+        "patch" => request.name != "c",
+        _ => true,
+    });
+    let failed = coffer_plugin::trigger(&plugin, &shop()).unwrap_err().to_string();
+    let made = fake.names("backupsessions");
+    assert_eq!(made.len(), 2, "{made:?}");
+    let (done, error) = failed.split_once("\nthen: ").unwrap_or_else(|| panic!("{failed}"));
+    for name in &made {
+        assert!(done.contains(&format!("backupsession.core.kubestash.com/{name} created")), "{failed}");
+    }
+    assert!(error.contains("the right to create backupsessions"), "{failed}");
+    let which = Which::Named(["a", "b", "c"].map(str::to_owned).into());
+    let paused = coffer_plugin::pause(&plugin, "demo", &which, true, (DryRun::None, Format::Table));
+    let failed = paused.unwrap_err().to_string();
+    let (done, error) = failed.split_once("\nthen: ").unwrap_or_else(|| panic!("{failed}"));
+    assert!(done.contains("/a paused\n") && done.ends_with("/b paused"), "{failed}");
+    assert!(error.contains("the right to patch backupconfigurations"), "{failed}");
 }
 
 #[test]

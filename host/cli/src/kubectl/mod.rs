@@ -205,16 +205,17 @@ fn debug(plugin: &Plugin, namespace: String, args: args::Debug) -> Outcome {
     Ok(End::Done)
 }
 
+/// Writes everything into a new folder, which appears when it is whole.
 fn write(bundle: &Bundle, folder: &Path) -> io::Result<()> {
-    private_folder(folder)?;
+    let whole = storage::NewFolder::create(folder)?;
     for part in &bundle.parts {
-        let path = folder.join(&part.path);
+        let path = whole.path().join(&part.path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
         fs::write(path, part.text.trim_end().to_owned() + "\n")?;
     }
-    Ok(())
+    whole.keep(folder)
 }
 
 /// A new folder that nobody else can read.
@@ -244,5 +245,20 @@ mod tests {
             let rest = rest.map(|rest| rest.iter().map(OsString::from).collect::<Vec<_>>());
             assert_eq!(words(&all).map(<[OsString]>::to_vec), rest, "{all:?}");
         }
+    }
+
+    #[test]
+    fn a_debug_folder_appears_when_it_is_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("report");
+        let bundle = |paths: &[&str]| Bundle {
+            parts: paths.iter().map(|path| coffer_plugin::Part { path: (*path).into(), text: "x".into() }).collect(),
+        };
+        // The second part cannot be written: its folder is a file.
+        write(&bundle(&["a", "a/b"]), &folder).unwrap_err();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+        write(&bundle(&["a", "c/b"]), &folder).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("c/b")).unwrap(), "x\n");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
     }
 }

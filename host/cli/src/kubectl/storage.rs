@@ -215,10 +215,10 @@ fn leads_down(path: &str) -> bool {
 }
 
 /// A folder that takes its name when it is whole, and vanishes otherwise.
-struct NewFolder(Option<PathBuf>);
+pub(super) struct NewFolder(Option<PathBuf>);
 
 impl NewFolder {
-    fn create(path: &Path) -> io::Result<Self> {
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".part-{}", std::process::id()));
         let temporary = path.with_file_name(name);
@@ -226,11 +226,11 @@ impl NewFolder {
         Ok(Self(Some(temporary)))
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.as_deref().unwrap_or(Path::new(""))
     }
 
-    fn keep(mut self, path: &Path) -> io::Result<()> {
+    pub(super) fn keep(mut self, path: &Path) -> io::Result<()> {
         fs::rename(self.path(), path)?;
         self.0 = None;
         Ok(())
