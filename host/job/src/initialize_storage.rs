@@ -1,7 +1,7 @@
 //! `initialize-storage`: a BackupStorage gets its index, or the cluster gets back what the index lists.
 
 use coffer_api::ResourceExt as _;
-use coffer_api::condition::{BACKEND_INITIALIZED, BACKEND_SECRET_FOUND, Change};
+use coffer_api::condition::{self, BACKEND_INITIALIZED, BACKEND_SECRET_FOUND, Change};
 use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use coffer_api::shared::{DeletionPolicy, ObjectReference};
 use coffer_api::storage::{BackupStorage, Repository, RepositoryInfo, Snapshot};
@@ -18,7 +18,9 @@ use crate::{End, Job, facts, files, status};
 /// How many of the Snapshots that cannot be brought back are told of, each with the reason.
 const TOLD: usize = 5;
 
-/// Writes `metadata.yaml` if there is none; otherwise makes the Repositories and Snapshots that it lists.
+/// Writes `metadata.yaml` if there is none; otherwise makes the Repositories and Snapshots that it lists. Once that is done, another run tries again
+/// only what the status names as lost: what has been deleted since is meant to be gone. Nor does it then speak of the storage as such, which has been
+/// prepared, and which the operator takes back when the settings change.
 ///
 /// # Errors
 /// When the storage cannot be used, and the conditions say why. What cannot be brought back is noted in the status only, and does not keep the
@@ -28,28 +30,52 @@ pub fn initialize_storage(job: &Job, namespace: &str, name: &str) -> Result<End,
     let object: BackupStorage = objects.required(namespace, name)?;
     let generation = object.metadata.generation;
     let secret = secret_found(job, &object, namespace)?;
-    let result = initialize(job, namespace, name);
+    let before = object.status.unwrap_or_default();
+    let again = condition::is_true(&before.conditions, BACKEND_INITIALIZED);
+    let lost = again.then(|| before.repositories.iter().filter(|entry| entry.error.is_some()).cloned().collect());
+    let result = initialize(job, namespace, name, lost);
     let initialized = match &result {
-        Ok(_) => BACKEND_INITIALIZED.holds(),
-        Err(error) => BACKEND_INITIALIZED.fails_because(facts::error_text(&error.to_string())),
+        _ if again => None,
+        Ok(_) => Some(BACKEND_INITIALIZED.holds()),
+        Err(error) => Some(BACKEND_INITIALIZED.fails_because(facts::error_text(&error.to_string()))),
     };
     let changes: Vec<Change> =
-        secret.into_iter().chain([initialized]).map(|change| change.observed(generation)).collect();
-    let listed = result.as_ref().ok().cloned();
+        secret.into_iter().chain(initialized).map(|change| change.observed(generation)).collect();
     objects.edit_status::<BackupStorage>(namespace, name, |now| {
         let before = now.status.clone().unwrap_or_default();
         let mut fields = status::conditions(&before.conditions, changes.clone());
-        if let Some(listed) = &listed
-            && *listed != before.repositories
-        {
+        let listed = match &result {
+            Ok(tried) if again => with_results(&before.repositories, tried, namespace),
+            Ok(tried) => tried.clone(),
+            Err(_) => return fields,
+        };
+        if listed != before.repositories {
             let all = fields.get_or_insert_with(|| json!({}));
             all.as_object_mut()?.insert("repositories".to_owned(), json!(listed));
         }
         fields
     })?;
-    let listed = result?;
-    let lost = listed.iter().any(|entry| entry.error.is_some());
+    let lost = result?.iter().any(|entry| entry.error.is_some());
     Ok(if lost { End::Partial } else { End::Done })
+}
+
+/// The entries of a status with what became of those that were tried again. What is lost and was not tried is not in the index any more.
+fn with_results(before: &[RepositoryInfo], tried: &[RepositoryInfo], own: &str) -> Vec<RepositoryInfo> {
+    let now = |entry: &RepositoryInfo| match tried.iter().find(|one| same(one, entry, own)) {
+        Some(result) => Some(result.clone()),
+        None => Some(entry.clone()).filter(|entry| entry.error.is_none()),
+    };
+    before.iter().filter_map(now).collect()
+}
+
+/// Whether an entry of the status and one of the index are of one Repository. The index may leave the namespace out: then it is the storage's `own`,
+/// or the one that is in the directory, which only the status has.
+fn same(one: &RepositoryInfo, other: &RepositoryInfo, own: &str) -> bool {
+    let placed = |entry: &RepositoryInfo| {
+        let namespace = entry.namespace.clone().or_else(|| Some(own.to_owned()));
+        RepositoryInfo { namespace, ..entry.clone() }
+    };
+    files::same(&placed(one), &placed(other)) || (one.name == other.name && files::same_directory(one, other))
 }
 
 /// Whether the Secret is there, if the storage names one.
@@ -67,19 +93,28 @@ fn secret_found(job: &Job, object: &BackupStorage, namespace: &str) -> Result<Op
     }
 }
 
-/// The repositories in the storage, each with what became of its objects.
-fn initialize(job: &Job, namespace: &str, name: &str) -> Result<Vec<RepositoryInfo>, JobError> {
+/// The repositories in the storage, or those of them that are `lost`, each with what became of its objects.
+fn initialize(
+    job: &Job,
+    namespace: &str,
+    name: &str,
+    lost: Option<Vec<RepositoryInfo>>,
+) -> Result<Vec<RepositoryInfo>, JobError> {
     let storage = files::open(job, namespace, name)?;
+    let lock = storage.lock_index();
     let index = match storage.read_index()? {
         Some(index) => index,
         None if storage.replace_index(&files::new_index(), &IndexVersion::Absent)? => return Ok(Vec::new()),
         // Somebody was faster.
         None => storage.read_index()?.unwrap_or_else(files::new_index),
     };
+    drop(lock);
+    let wanted =
+        |entry: &RepositoryInfo| lost.as_ref().is_none_or(|lost| lost.iter().any(|one| same(one, entry, namespace)));
     // There may be very many files.
     let storage = files::open_until(job, namespace, name, &job.cancel)?;
     let sync = Sync { job, storage: &storage, namespace, name };
-    Ok(index.repositories.into_iter().map(|entry| sync.bring_back(entry)).collect())
+    Ok(index.repositories.into_iter().filter(wanted).map(|entry| sync.bring_back(entry)).collect())
 }
 
 /// Whether an error is not one of the file or the object at hand, so that the next one would meet it too.
@@ -165,6 +200,13 @@ impl Sync<'_> {
                     format!("Repository {namespace}/{name} is not brought back"),
                     "there is one of that name that is somewhere else",
                     "delete that one, or leave this one where it is",
+                ));
+            }
+            if existing.metadata.deletion_timestamp.is_some() {
+                return Err(JobError::refused(
+                    format!("Repository {namespace}/{name} is not brought back"),
+                    "it is being deleted",
+                    "nothing is to be done: when it is gone it is tried again, if its data is still there",
                 ));
             }
             return Ok(existing);

@@ -267,6 +267,59 @@ fn one_bad_file_does_not_keep_the_rest_from_coming_back() {
 }
 
 #[test]
+fn another_try_brings_back_only_what_is_lost() {
+    let site = Site::new();
+    init_storage(&site, "local").unwrap();
+    for name in ["one", "two"] {
+        site.repository(name, "local");
+        init_repository(&site, name).unwrap();
+    }
+    let (name, _) = taken(&site, 1, "one");
+    taken(&site, 2, "two");
+    let bad = site.path("local/one/snapshots").join(format!("{name}.yaml"));
+    let good = std::fs::read_to_string(&bad).unwrap();
+    std::fs::write(&bad, "spec: [").unwrap();
+    let other = elsewhere(&site);
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Partial));
+    assert_eq!(other.cluster.names("repositories"), ["one", "two"]);
+    let before = other.status("backupstorages", "restored");
+
+    // A try that fails as a whole changes nothing of what is known: the storage was prepared.
+    let index = site.path("local/metadata.yaml");
+    let listed = std::fs::read_to_string(&index).unwrap();
+    std::fs::write(&index, "apiVersion: [").unwrap();
+    let error = init_storage(&other, "restored").unwrap_err();
+    assert!(error.contains("metadata.yaml"), "{error}");
+    assert_eq!(other.status("backupstorages", "restored"), before);
+    assert_eq!(conditions(&before), ["BackendInitialized=True"]);
+    std::fs::write(&index, listed).unwrap();
+
+    // Deleted on purpose, with its data kept. The index still lists it.
+    other.cluster.remove("repositories", "demo", "two");
+    for snapshot in other.cluster.names("snapshots") {
+        other.cluster.remove("snapshots", "demo", &snapshot);
+    }
+    // Nothing is brought into what is being deleted.
+    std::fs::write(&bad, good).unwrap();
+    doom(&other, "repositories", "one", "Delete");
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Partial));
+    let status = other.status("backupstorages", "restored");
+    assert!(status["repositories"][0]["error"].as_str().unwrap().contains("it is being deleted"), "{status}");
+    assert!(other.cluster.names("snapshots").is_empty());
+
+    other.cluster.change("repositories", "demo", "one", &json!({ "metadata": { "deletionTimestamp": null } }));
+    assert_eq!(init_storage(&other, "restored"), Ok(End::Done));
+    assert_eq!(other.cluster.names("repositories"), ["one"], "two was deleted on purpose");
+    assert_eq!(other.cluster.names("snapshots"), [name]);
+    let status = other.status("backupstorages", "restored");
+    assert_eq!(
+        (&status["repositories"][0]["error"], &status["repositories"][0]["synced"]),
+        (&Value::Null, &json!(true))
+    );
+    assert_eq!(status["repositories"][1], before["repositories"][1], "the entry of another is kept as it is");
+}
+
+#[test]
 fn repositories_come_back_where_the_job_has_the_right_to() {
     let site = Site::new();
     init_storage(&site, "local").unwrap();

@@ -3,7 +3,7 @@
 use coffer_api::condition::{self, SNAPSHOTS_ENSURED};
 use coffer_api::core::BackupSession;
 use coffer_api::phase;
-use coffer_api::storage::Snapshot;
+use coffer_api::storage::{BackupStorage, Snapshot};
 use kube::ResourceExt as _;
 
 use crate::build::Invoker;
@@ -19,6 +19,12 @@ pub(crate) fn of_repository(context: &Context, namespace: &str, repository: &str
     };
     let sessions = context.stores.sessions.state_filter(writes);
     sessions.iter().find(|session| is_at_work(context, session)).map(|session| name_of(session))
+}
+
+/// What prepares a storage may still make a Repository's objects and files.
+pub(crate) fn of_storage(context: &Context, storage: &BackupStorage) -> Option<String> {
+    let (namespace, name) = (storage.namespace().unwrap_or_default(), storage.name_any());
+    jobs::at_work(context, &Invoker::of(storage)).then(|| format!("the Job of BackupStorage {namespace}/{name}"))
 }
 
 /// The BackupSession of a Snapshot, if it may still write it.

@@ -183,7 +183,8 @@ async fn delete(repository: &Repository, context: &Context) -> Result<Action, Er
         && let Some(storage) = wipe::storage_of(repository, repository, context).await
     {
         let work = cleaner(repository, &storage, ("Repository", &repository.name_any()), context)?;
-        let writer = writers::of_repository(context, &work.namespace, &repository.name_any());
+        let writer = writers::of_repository(context, &work.namespace, &repository.name_any())
+            .or_else(|| writers::of_storage(context, &storage));
         if let Wipe::Working(again) = wipe::drive(context, repository, &work, writer).await? {
             return Ok(Action::requeue(again));
         }
