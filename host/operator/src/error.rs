@@ -77,7 +77,8 @@ impl Error {
         match self {
             Self::Api { source, .. } => class_of(source),
             Self::Silent(_) => Class::Transient,
-            Self::Waiting(_) => Class::Waiting,
+            // Another's Job ends one day, and makes room.
+            Self::Foreign { kind: "Job", .. } | Self::Waiting(_) => Class::Waiting,
             Self::Foreign { .. } | Self::NotAllowed(_) | Self::Malformed { .. } | Self::Nameless(_) => Class::Terminal,
         }
     }
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_somebody_has_to_change_is_not_tried_again_at_once() {
-        let foreign = Error::Foreign { kind: "Job", namespace: "demo".to_owned(), name: "j".to_owned() };
+        let foreign = Error::Foreign { kind: "ServiceAccount", namespace: "demo".to_owned(), name: "j".to_owned() };
         for error in [foreign, Error::NotAllowed("no".to_owned()), Error::Nameless("Job".to_owned())] {
             assert_eq!(error.class(), Class::Terminal, "{error}");
         }

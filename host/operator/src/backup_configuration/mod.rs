@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use coffer_api::condition::{self, INITIAL_BACKUP_TRIGGERED, VALIDATION_PASSED};
 use coffer_api::core::{BackupConfiguration, BackupConfigurationStatus, InvokerPhase, SessionStatus};
-use coffer_api::{lifecycle, phase};
+use coffer_api::storage::Snapshot;
+use coffer_api::{lifecycle, names, phase};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::ResourceExt as _;
@@ -123,7 +124,15 @@ async fn first_backups(view: &View, status: &mut BackupConfigurationStatus, cont
             continue;
         }
         let retries = lifecycle::retries(session.retry_config.as_ref());
-        create_session(&view.configuration, session, &Cause::First, created.0, retries, context).await?;
+        // A session that was taken out of the configuration and put back has had its first backup.
+        let first = names::backup_session(&name, session.name.as_deref().unwrap_or_default(), created.0.as_second());
+        let is_of_first = |snapshot: &Snapshot| {
+            snapshot.metadata.namespace.as_deref() == Some(&namespace)
+                && snapshot.spec.backup_session.as_deref() == Some(&first)
+        };
+        if context.stores.snapshots.find(|snapshot| is_of_first(snapshot)).is_none() {
+            create_session(&view.configuration, session, &Cause::First, created.0, retries, context).await?;
+        }
         condition::set(&mut one.conditions, INITIAL_BACKUP_TRIGGERED.holds(), context.now());
     }
     Ok(())

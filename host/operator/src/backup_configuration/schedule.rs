@@ -97,12 +97,13 @@ pub(super) async fn remove(
     for trigger in context.stores.cron_jobs.state_filter(|one| belongs(one, configuration)) {
         let (namespace, name) = apply::place(trigger.as_ref())?;
         if unwanted(&name) {
-            apply::delete::<CronJob>(client, &namespace, &name, trigger.uid().as_deref()).await?;
             let place = (namespace.as_str(), name.as_str());
             let binding = stores::get::<RoleBinding>(&context.stores.bindings, place.0, place.1);
             apply::delete_made_for(client, binding, place, &invoker).await?;
             let account = stores::get::<ServiceAccount>(&context.stores.accounts, place.0, place.1);
             apply::delete_made_for(client, account, place, &invoker).await?;
+            // Last: by it the others are found.
+            apply::delete::<CronJob>(client, &namespace, &name, trigger.uid().as_deref()).await?;
         }
     }
     Ok(())

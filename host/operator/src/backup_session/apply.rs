@@ -76,7 +76,11 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
         Step::StartRetention => match Box::pin(start_retention(view, &mut status, context)).await {
             Ok(Retention::Noted) => {}
             Ok(Retention::Started) => set(&mut status, RETENTION_POLICY_EXECUTOR_ENSURED.holds()),
-            Ok(Retention::Nothing(why)) => set(&mut status, RETENTION_POLICY_EXECUTOR_ENSURED.fails_because(why)),
+            Ok(Retention::Nothing(why)) => {
+                // What was noted before has gone since.
+                status.retention_policy.clear();
+                set(&mut status, RETENTION_POLICY_EXECUTOR_ENSURED.fails_because(why));
+            }
             Err(error) => {
                 // The backup may have taken hours; this was not due before its end.
                 let since = plan::backed_up(view).or_else(|| when(&status, BACKUP_EXECUTOR_ENSURED));
@@ -211,7 +215,7 @@ async fn create_snapshots(view: &View, context: &Context) -> Result<(), Error> {
         let wanted = build::snapshot::build(&view.session, repository)?;
         let snapshot = match apply::create(&context.client, &wanted).await? {
             Created::New(snapshot) => snapshot,
-            Created::Existing(snapshot) if snapshot.spec.backup_session == wanted.spec.backup_session => snapshot,
+            Created::Existing(snapshot) if build::snapshot::is_of(&snapshot, &view.session) => snapshot,
             Created::Existing(_) => {
                 let (namespace, name) = apply::place(&wanted)?;
                 return Err(Error::Foreign { kind: "Snapshot", namespace, name });

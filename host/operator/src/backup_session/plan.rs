@@ -180,6 +180,11 @@ impl Planner<'_> {
         backed_up(self.view).is_some_and(|last| elapsed(Some(last), self.now) > self.limits.prepare)
     }
 
+    fn retention_lingers(&self) -> bool {
+        let begun = condition::find(&self.status.conditions, RETENTION_POLICY_EXECUTOR_ENSURED);
+        elapsed(begun.map(|one| one.last_transition_time.0), self.now) > self.limits.prepare
+    }
+
     /// What retention asks for; `None` when it is over.
     fn retention(&mut self) -> Option<Plan> {
         if !condition::exists(&self.status.conditions, RETENTION_POLICY_EXECUTOR_ENSURED) {
@@ -194,6 +199,8 @@ impl Planner<'_> {
             let step = match &self.view.retention {
                 state if state.is_over() => return None,
                 JobState::Waiting(..) => Step::StopRetention,
+                // It said all and is not gone: something beside it in its pod runs on.
+                JobState::Running if self.retention_lingers() => Step::StopRetention,
                 _ => Step::Nothing,
             };
             return Some(self.clone_with(step, Some(self.limits.resync)));

@@ -13,7 +13,7 @@ use crate::build::Invoker;
 use crate::context::Context;
 use crate::error::Error;
 use crate::job_state::JobState;
-use crate::{apply, jobs, stores};
+use crate::{apply, build, jobs, stores};
 
 /// What the state of a BackupSession depends on.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(crate) async fn of(session: &Arc<BackupSession>, context: &Context) -> Resul
             snapshot = apply::read(&context.client, &namespace, &snapshot_name).await?.map(Arc::new);
         }
         // Another's Snapshot of that name is none of it.
-        let snapshot = snapshot.filter(|snapshot| snapshot.spec.backup_session.as_deref() == Some(&name));
+        let snapshot = snapshot.filter(|snapshot| build::snapshot::is_of(snapshot, session));
         let repository = stores::get(&stores.repositories, &namespace, &repository_name);
         parts.push(Part { repository_name, repository, snapshot_name, snapshot });
     }

@@ -13,6 +13,15 @@ use ulid::Ulid;
 use crate::build::owner;
 use crate::error::Error;
 
+/// Annotation: the uid of the BackupSession that makes the Snapshot.
+const SESSION_UID: &str = "coffer.dev/backup-session-uid";
+
+/// Whether the session makes this Snapshot. A session whose name was used before finds the Snapshot of its forerunner, which proves nothing of it.
+pub(crate) fn is_of(snapshot: &Snapshot, session: &BackupSession) -> bool {
+    snapshot.spec.backup_session.as_deref() == Some(session.name_any().as_str())
+        && snapshot.annotations().get(SESSION_UID) == session.metadata.uid.as_ref()
+}
+
 /// The Snapshot. Its Repository owns it, so that it survives its session; its name follows from both, and only the
 /// first one created counts.
 pub(crate) fn build(session: &BackupSession, repository: &Repository) -> Result<Snapshot, Error> {
@@ -31,6 +40,7 @@ pub(crate) fn build(session: &BackupSession, repository: &Repository) -> Result<
             name: Some(names::snapshot(&repository_name, &session_name)),
             namespace: repository.namespace(),
             labels: Some(labels),
+            annotations: session.uid().map(|uid| BTreeMap::from([(SESSION_UID.to_owned(), uid)])),
             finalizers: Some(vec![meta::FINALIZER.to_owned()]),
             owner_references: Some(vec![owner(repository)?]),
             ..ObjectMeta::default()

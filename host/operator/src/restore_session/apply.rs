@@ -43,7 +43,13 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
             let (namespace, name) = apply::place(session)?;
             jobs::delete(context, &namespace, &name).await?;
         }
-        Step::Finish | Step::Resume => pause::resume(session, context).await?,
+        Step::Finish => {
+            // The end is the end, whatever becomes of the backups: `pause::settle` takes the name of a restore that is over off.
+            if let Err(error) = pause::resume(session, context).await {
+                tracing::warn!(%error, "backups that the restore had paused could not be resumed yet");
+            }
+        }
+        Step::Resume => pause::resume(session, context).await?,
         Step::Unbind => jobs::unbind(context, &Invoker::of(session)).await?,
     }
     write(view, &status, context).await?;

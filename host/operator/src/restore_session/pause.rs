@@ -56,14 +56,15 @@ pub(super) async fn pause(
     Ok(())
 }
 
-/// Takes the session's name off everything that it has paused.
+/// Takes the session's name off everything that it has paused. What cannot be written keeps nothing else paused.
 pub(super) async fn resume(session: &RestoreSession, context: &Context) -> Result<(), Error> {
     let ours = holder(session);
+    let mut outcome = Ok(());
     for configuration in context.stores.configurations.state_filter(|one| holders(one).contains(&ours)) {
         let change = released(&holders(&configuration), |one| one != ours);
-        apply::patch(&context.client, configuration.as_ref(), change).await?;
+        outcome = outcome.and(apply::patch(&context.client, configuration.as_ref(), change).await);
     }
-    Ok(())
+    outcome
 }
 
 /// Takes the names of restores off that are over, or that are gone without having done so themselves; whether there were

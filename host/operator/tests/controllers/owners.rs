@@ -156,7 +156,7 @@ async fn of_two_configurations_that_want_a_repository_otherwise_the_older_is_in_
         let why = message(&second, "ValidationPassed");
         assert!(why.contains("repository shared is also one of BackupConfiguration sample, which is older"), "{why}");
         assert!(why.contains(what), "{why}");
-        world.settled().await;
+        world.at_rest().await;
         let before = world.fake.get(REPOSITORIES, "demo", "shared").unwrap();
         assert_eq!(
             (&before["spec"]["deletionPolicy"], &before["spec"]["encryptionSecret"]["name"]),
@@ -234,4 +234,60 @@ async fn a_snapshot_whose_session_has_ended_without_it_fails() {
     world.phase(SNAPSHOTS, "left", "Failed").await;
     let left = world.fake.get(SNAPSHOTS, "demo", "left").unwrap();
     assert!(message(&left, "BackupIncomplete").contains("its BackupSession has ended, or is gone"), "{left}");
+}
+
+/// The Snapshot of a session that is gone says nothing of another one of the same name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_name_that_was_used_before_does_not_succeed_by_what_is_there() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.base();
+    world.configuration(json!({"sessionHistoryLimit": 9}));
+    let first = world.first().await;
+    world.phase(SESSIONS, &first, "Succeeded").await;
+    world.trigger("sample-daily-7", 0);
+    world.phase(SESSIONS, "sample-daily-7", "Succeeded").await;
+    let before = world.fake.get(SNAPSHOTS, "demo", "sample-repo-sample-daily-7").unwrap();
+    world.fake.delete(SESSIONS, "demo", "sample-daily-7");
+    world
+        .until("the session is gone", |fake| {
+            fake.get(SESSIONS, "demo", "sample-daily-7").is_none() && fake.get(JOBS, "demo", "sample-daily-7").is_none()
+        })
+        .await;
+    world.trigger("sample-daily-7", 0);
+    world.phase(SESSIONS, "sample-daily-7", "Failed").await;
+    let session = world.fake.get(SESSIONS, "demo", "sample-daily-7").unwrap();
+    let why = message(&session, "SnapshotsEnsured");
+    assert!(why.contains("Snapshot demo/sample-repo-sample-daily-7 exists"), "{session}");
+    assert_eq!(world.fake.get(SNAPSHOTS, "demo", "sample-repo-sample-daily-7").unwrap(), before, "it is left alone");
+}
+
+/// A session that is taken out of its configuration and put back has had its first backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_comes_back_has_no_second_first_backup() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.base();
+    world.configuration(json!({}));
+    let first = world.first().await;
+    world.phase(SESSIONS, &first, "Succeeded").await;
+    world.fake.delete(SESSIONS, "demo", &first);
+    world.until("the session is gone", |fake| fake.get(SESSIONS, "demo", &first).is_none()).await;
+    let daily = world.fake.get(CONFIGURATIONS, "demo", "sample").unwrap()["spec"]["sessions"].clone();
+    let mut other = daily[0].clone();
+    other["name"] = json!("weekly");
+    world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["sessions"] = json!([other]));
+    world.until("the other one has begun", |fake| !fake.all(SESSIONS).is_empty()).await;
+    world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["sessions"] = daily.clone());
+    world
+        .until("the session is back", |fake| {
+            let configuration = fake.get(CONFIGURATIONS, "demo", "sample").unwrap();
+            let sessions = configuration["status"]["sessions"].as_array().cloned().unwrap_or_default();
+            sessions.iter().any(|one| {
+                one["name"] == "daily"
+                    && condition(&json!({"status": one}), "InitialBackupTriggered")["status"] == "True"
+            })
+        })
+        .await;
+    assert!(world.fake.get(SESSIONS, "demo", &first).is_none(), "it was made again");
 }

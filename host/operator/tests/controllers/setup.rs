@@ -266,7 +266,7 @@ async fn nothing_is_asked_for_when_nothing_happens() {
     world.configuration(json!({}));
     let session = world.first().await;
     world.phase(SESSIONS, &session, "Succeeded").await;
-    world.settled().await;
+    world.at_rest().await;
     world.fake.requests();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(world.fake.requests(), Vec::<String>::new());

@@ -73,7 +73,7 @@ async fn secrets_and_targets_elsewhere_are_reached_only_where_the_namespace_says
     open(&world, "storage", Some("web, demo"));
     world.phase(CONFIGURATIONS, "sample", "Ready").await;
     let session = world.first().await;
-    world.until("it runs", |fake| fake.get(JOBS, "demo", &session).is_some()).await;
+    world.runs(&session).await;
     let name = |right: &str| format!("demo.{session}:{right}");
     assert_eq!(
         bindings(&world.fake, "other"),
@@ -285,6 +285,7 @@ async fn what_could_not_be_brought_back_is_told_and_tried_again_when_it_may_help
     open(&world, "other", Some("demo"));
     world.until("it is tried again", |fake| jobs(fake) == 2).await;
     world.until("with the right", |fake| bindings(fake, "other") == [binding("demo.init-s3:import", "importer")]).await;
+    world.runs("init-s3").await;
     world.fake.edit(STORAGES, "demo", "s3", |one| one["status"]["repositories"] = json!([lost("nowhere")]));
     finish(&world.fake, "demo", "init-s3", "Failed");
     world.until("the right is gone", |fake| bindings(fake, "other").is_empty()).await;
@@ -296,6 +297,7 @@ async fn what_could_not_be_brought_back_is_told_and_tried_again_when_it_may_help
         .fake
         .create(NAMESPACES, json!({"metadata": {"name": "nowhere", "annotations": {"coffer.dev/allowed-from": "*"}}}));
     world.until("it is tried again", |fake| jobs(fake) == 3).await;
+    world.runs("init-s3").await;
     world.fake.edit(STORAGES, "demo", "s3", |one| one["status"]["repositories"] = json!([]));
     finish(&world.fake, "demo", "init-s3", "Complete");
     world

@@ -168,8 +168,17 @@ impl World {
 
     /// Waits until nothing has changed for a while.
     pub async fn settled(&self) {
+        self.quiet(Duration::from_millis(600)).await;
+    }
+
+    /// The same, with what the operator joins over two seconds.
+    pub async fn at_rest(&self) {
+        self.quiet(Duration::from_millis(2600)).await;
+    }
+
+    async fn quiet(&self, time: Duration) {
         let mut changes = self.fake.changes();
-        while tokio::time::timeout(Duration::from_millis(600), changes.changed()).await.is_ok() {}
+        while tokio::time::timeout(time, changes.changed()).await.is_ok() {}
     }
 
     /// What a usual cluster has: catalog, target, storage and retention policy.
