@@ -21,6 +21,8 @@ use crate::subject::{Subject, word};
 const INVOKER: &str = "coffer.dev/invoker";
 /// How often it is looked whether to stop, and whether a pod has started.
 const GLANCE: Duration = Duration::from_millis(500);
+/// How long a stream may say nothing before it is asked whether its pod is still there.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What of the logs.
 #[derive(Debug, Clone, Default)]
@@ -194,11 +196,16 @@ fn one(
         ..LogParams::default()
     };
     let failed = |error: &kube::Error| unreadable((namespace, pod), error);
+    let is_over = || -> Result<bool, PluginError> {
+        Ok(plugin.objects().get::<Pod>(namespace, pod)?.is_none_or(|pod| has_ended(&pod)))
+    };
+    let mut over = false;
     let stream = loop {
         match plugin.cluster.request_once(api.log_stream(pod, &parameters)) {
             Ok(stream) => break stream,
-            // It has not started yet.
-            Err(kube::Error::Api(status)) if status.code == 400 && wanted.follow => {
+            // It has not started yet; what has ended will not.
+            Err(kube::Error::Api(status)) if status.code == 400 && wanted.follow && !over => {
+                over = is_over()?;
                 if plugin.cancel.wait(GLANCE) {
                     return Ok(());
                 }
@@ -207,17 +214,33 @@ fn one(
         }
     };
     let mut lines = Box::pin(stream.lines());
+    let mut quiet = Duration::ZERO;
     while !plugin.cancel.is_cancelled() {
         let next = plugin.runtime.block_on(async { tokio::time::timeout(GLANCE, lines.next()).await });
         match next {
-            // Nothing for a while.
-            Err(_) => {}
+            // Whoever stands between may keep a stream open that says no more.
+            Err(_) => {
+                quiet += GLANCE;
+                if quiet >= QUIET {
+                    if is_over()? {
+                        return Ok(());
+                    }
+                    quiet = Duration::ZERO;
+                }
+            }
             Ok(None) => return Ok(()),
-            Ok(Some(Ok(line))) => print(&line),
+            Ok(Some(Ok(line))) => {
+                quiet = Duration::ZERO;
+                print(&line);
+            }
             Ok(Some(Err(error))) => return Err(failed(&kube::Error::ReadEvents(error))),
         }
     }
     Ok(())
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 
 /// The last lines of a container, for whoever collects them.

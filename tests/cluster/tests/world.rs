@@ -23,7 +23,7 @@ pub const DEMO: &str = "demo";
 /// The pod that the operator is.
 const NAME: &str = "operator-0";
 /// How long anything may take that a test waits for.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// A control plane, a node, and the operator as a process with the rights of its service account.
 pub struct World {
