@@ -4,7 +4,7 @@ use coffer_api::addons::Addon;
 use coffer_api::core::{
     AddonInfo, BackupConfiguration, DataSource, PointInTime, RestoreSession, RestoreSessionSpec, Session, TaskReference,
 };
-use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use coffer_api::shared::{FreeForm, ObjectReference, SnapshotPhase, TypedObjectReference};
 use coffer_api::storage::{Repository, Snapshot};
 use coffer_api::{ResourceExt as _, appcatalog, duration, names};
@@ -254,9 +254,8 @@ fn session(args: &Restore, found: &Found, task: &str, now: Timestamp) -> Result<
     };
     let name = args.name.clone();
     let name = name.unwrap_or_else(|| names::valid(&["restore", &found.repository, &now.as_second().to_string()]));
-    let mut session = RestoreSession::new(&name, spec);
-    session.metadata.namespace = Some(args.namespace.clone());
-    Ok(session)
+    let metadata = ObjectMeta { name: Some(name), namespace: Some(args.namespace.clone()), ..ObjectMeta::default() };
+    Ok(RestoreSession { metadata, spec, status: None })
 }
 
 /// The reference that `KIND/NAME` stands for.
