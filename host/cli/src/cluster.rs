@@ -94,12 +94,24 @@ fn unusable(error: &dyn std::error::Error) -> Failure {
         }
         source = cause.source();
     }
-    Failure::Cluster(format!("{text}; name a kubeconfig with --kubeconfig or KUBECONFIG"))
+    // The address of a proxy may have a password in it.
+    Failure::Cluster(format!("{}; name a kubeconfig with --kubeconfig or KUBECONFIG", coffer_storage::redact(&text)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_password_of_a_proxy_is_not_shown() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let _inside = runtime.enter();
+        let mut config = Config::new("https://k8s.example.org:6443".parse().unwrap());
+        config.proxy_url = Some("socks5://user:hunter2@proxy:1080".parse().unwrap());
+        let error = Client::try_from(config).err().expect("such a proxy is not supported");
+        let shown = unusable(&error).to_string();
+        assert!(shown.contains("proxy:1080") && !shown.contains("hunter2"), "{shown}");
+    }
 
     #[test]
     fn a_proxy_is_for_what_is_far() {

@@ -399,7 +399,8 @@ enum Unfit {
     Damaged(String),
 }
 
-/// Looks, and again after each pause as long as what is in the way may pass. Whoever gave up at once would publish the same backup twice.
+/// Looks, and again after each pause as long as what is in the way may pass. Whoever gives up publishes the same backup once
+/// more, which is told apart by its id; that is better than none.
 fn look_again<T>(cancel: &Cancel, pauses: &[Duration], mut look: impl FnMut() -> Result<T, Unfit>) -> Result<T, Unfit> {
     for pause in pauses {
         match look() {

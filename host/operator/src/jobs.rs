@@ -15,11 +15,14 @@ use crate::error::Error;
 use crate::job_state::{self, JobState};
 use crate::stores;
 
-/// Creates the Job for `owner`, with its service account and its rights; nothing at all if it would reach where it may not. A Job that is there
-/// already is left alone.
+/// Creates the Job for `owner`, with its service account and its rights; nothing at all if it would reach where it may not, or what is not there.
+/// A Job that is there already is left alone.
 pub(crate) async fn start<O: Object>(context: &Context, owner: &O, work: &Work) -> Result<(), Error> {
     if !work.reach.refused().is_empty() {
         return Err(Error::NotAllowed(work.reach.refused().join("; ")));
+    }
+    if !work.reach.missing().is_empty() {
+        return Err(Error::Waiting(work.reach.missing().join("; ")));
     }
     let objects = job::build(work, &context.options)?;
     let stores = &context.stores;

@@ -60,12 +60,13 @@ pub(crate) struct Reach {
     own: String,
     elsewhere: BTreeSet<(String, Access)>,
     refused: Vec<String>,
+    missing: Vec<String>,
 }
 
 impl Reach {
     /// A Job that reaches nothing beyond its own namespace.
     pub(crate) fn within(namespace: &str) -> Self {
-        Self { own: namespace.to_owned(), elsewhere: BTreeSet::new(), refused: Vec::new() }
+        Self { own: namespace.to_owned(), elsewhere: BTreeSet::new(), refused: Vec::new(), missing: Vec::new() }
     }
 
     /// The other namespaces, and what it may do there.
@@ -76,6 +77,11 @@ impl Reach {
     /// Why it may not reach what it has to, each with what can be done about it.
     pub(crate) fn refused(&self) -> &[String] {
         &self.refused
+    }
+
+    /// What it has to reach and what is not there.
+    pub(crate) fn missing(&self) -> &[String] {
+        &self.missing
     }
 
     /// A storage with its Secret.
@@ -93,7 +99,7 @@ impl Reach {
     pub(crate) fn storage_ref(&mut self, reference: &ObjectReference, base: &str, stores: &Stores) {
         match stores::referred(&stores.storages, reference, base) {
             Some(storage) => self.storage(&storage, stores),
-            None => self.refuse(format!(
+            None => self.missing.push(format!(
                 "BackupStorage {}/{} not found; create it, or correct storageRef",
                 reference.namespace.as_deref().unwrap_or(base),
                 reference.name
@@ -309,7 +315,8 @@ pub(crate) mod tests {
         reach.storage(&storage("storage", json!({"from": "Same"}), Some("keys")), &stores);
         assert_eq!((granted(&reach), reach.refused().len()), (vec![], 0));
         reach.storage_ref(&reference(Some("nowhere")), "storage", &stores);
-        assert_eq!(reach.refused(), ["BackupStorage nowhere/encrypt not found; create it, or correct storageRef"]);
+        assert_eq!(reach.missing(), ["BackupStorage nowhere/encrypt not found; create it, or correct storageRef"]);
+        assert_eq!(reach.refused(), [""; 0], "what is not there is waited for");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use crate::backup_configuration::share;
+use crate::backup_configuration::{all_repositories, share};
 use crate::build::Invoker;
 use crate::context::Context;
 use crate::controller::Queue;
@@ -346,7 +346,7 @@ fn namespace(
 /// Whether a BackupConfiguration refers to something in a namespace that has no usage policy of its own.
 fn reaches(configuration: &BackupConfiguration, namespace: &str) -> bool {
     let target = configuration.spec.target.iter().filter_map(|target| target.namespace.as_deref());
-    let repositories = configuration.spec.sessions.iter().flat_map(|session| &session.repositories);
+    let repositories = all_repositories(configuration);
     let secrets = repositories.filter_map(|repository| repository.encryption_secret.as_ref()?.namespace.as_deref());
     target.chain(secrets).any(|one| one == namespace)
 }

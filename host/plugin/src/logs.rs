@@ -119,8 +119,11 @@ fn first_pods(plugin: &Plugin, namespace: &str, subject: &Subject) -> Result<Vec
     loop {
         let pods = pods(plugin, namespace, subject)?;
         let over = !pods.is_empty() || ended(plugin, namespace, subject)?;
-        if over || plugin.cancel.wait(GLANCE) {
+        if over {
             return Ok(pods);
+        }
+        if plugin.cancel.wait(GLANCE) {
+            return Err(stopped(plugin, &subject.name));
         }
     }
 }
@@ -207,7 +210,7 @@ fn one(
             Err(kube::Error::Api(status)) if status.code == 400 && wanted.follow && !over => {
                 over = is_over()?;
                 if plugin.cancel.wait(GLANCE) {
-                    return Ok(());
+                    return Err(stopped(plugin, pod));
                 }
             }
             Err(error) => return Err(failed(&error)),
@@ -236,7 +239,15 @@ fn one(
             Ok(Some(Err(error))) => return Err(failed(&kube::Error::ReadEvents(error))),
         }
     }
-    Ok(())
+    Err(stopped(plugin, pod))
+}
+
+fn stopped(plugin: &Plugin, of: &str) -> PluginError {
+    PluginError::Stopped {
+        what: format!("the log of {of}"),
+        why: plugin.cancel.reason().unwrap_or_default(),
+        look: "kubectl coffer logs".to_owned(),
+    }
 }
 
 fn has_ended(pod: &Pod) -> bool {

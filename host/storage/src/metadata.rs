@@ -9,7 +9,8 @@
 //! Reading accepts what other versions wrote: unknown fields are ignored. All functions block, and must not be called from
 //! the runtime's own threads.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::time::Duration;
 
 use coffer_api::storage::{Repository, RepositoryInfo, Snapshot};
 use jiff::Timestamp;
@@ -77,6 +78,9 @@ pub enum IndexVersion {
 
 /// How often a file that changes while it is read is read again.
 const READS: usize = 5;
+/// How often a lock that another holds is asked for, half a minute in all.
+const LOCK_TRIES: usize = 600;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 impl Storage {
     /// Reads `metadata.yaml` of the storage; `None` when nobody has used it yet.
@@ -135,11 +139,17 @@ impl Storage {
     }
 
     /// Keeps other programs that ask for it away from `metadata.yaml` until what is returned is dropped. Only a directory can be locked, and
-    /// not each: `None` says that nothing is kept away.
+    /// not each, and another may hold it for too long: `None` says that nothing is kept away.
     pub fn lock_index(&self) -> Option<File> {
         let folder = self.directory.then(|| File::open(self.operator().info().root()).ok()).flatten()?;
-        folder.lock().ok()?;
-        Some(folder)
+        for _ in 0..LOCK_TRIES {
+            match folder.try_lock() {
+                Ok(()) => return Some(folder),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(_)) => return None,
+            }
+        }
+        None
     }
 
     /// Writes `metadata.yaml` of the storage.

@@ -50,5 +50,7 @@ pub(crate) fn run(args: args::Operator, app: &App) -> Outcome {
 }
 
 fn unusable(error: &dyn std::error::Error) -> Failure {
-    Failure::Other(format!("cannot tell how to reach a cluster: {error}; set KUBECONFIG, or run it in a pod"))
+    // The address of a proxy may have a password in it.
+    let text = coffer_storage::redact(&error.to_string());
+    Failure::Other(format!("cannot tell how to reach a cluster: {text}; set KUBECONFIG, or run it in a pod"))
 }

@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::kstatus::{self, State};
 use crate::restore_session::pause;
 use crate::{apply, events};
-pub(crate) use shared::share;
+pub(crate) use shared::{all_repositories, share};
 use view::View;
 
 /// How often a configuration is looked at when nothing has changed, to undo what nobody has told of.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use coffer_api::core::{BackupConfiguration, RepositoryDeletionPolicy};
 use kube::ResourceExt as _;
 
+use super::all_repositories;
 use super::view::View;
 use crate::apply;
 use crate::build;
@@ -32,7 +33,7 @@ pub(super) async fn ensure(view: &View, context: &Context) -> Result<(), Error> 
 /// What becomes of each Repository with its configuration. Where sessions disagree, what keeps more wins.
 pub(super) fn policies(configuration: &BackupConfiguration) -> BTreeMap<String, Option<RepositoryDeletionPolicy>> {
     let mut policies: BTreeMap<String, Option<RepositoryDeletionPolicy>> = BTreeMap::new();
-    for reference in configuration.spec.sessions.iter().flat_map(|session| &session.repositories) {
+    for reference in all_repositories(configuration) {
         let Some(name) = reference.name.clone() else { continue };
         policies
             .entry(name)
@@ -61,10 +62,9 @@ pub(super) fn is_shared(view: &View, repository: &str, context: &Context) -> boo
         .stores
         .configurations
         .find(|other| {
-            let mut repositories = other.spec.sessions.iter().flat_map(|session| &session.repositories);
             other.metadata.namespace.as_deref() == Some(&view.namespace)
                 && other.name_any() != ours
-                && repositories.any(|one| one.name.as_deref() == Some(repository))
+                && all_repositories(other).any(|one| one.name.as_deref() == Some(repository))
         })
         .is_some()
 }

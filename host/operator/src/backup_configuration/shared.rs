@@ -12,15 +12,15 @@ use crate::build::repository::deletion_policy;
 use crate::stores::Stores;
 
 /// Every repository of every session.
-pub(super) fn repositories(configuration: &BackupConfiguration) -> impl Iterator<Item = &RepositoryReference> {
+pub(crate) fn all_repositories(configuration: &BackupConfiguration) -> impl Iterator<Item = &RepositoryReference> {
     configuration.spec.sessions.iter().flat_map(|session| &session.repositories)
 }
 
 /// Whether two BackupConfigurations name the same Repository.
 pub(crate) fn share(one: &BackupConfiguration, other: &BackupConfiguration) -> bool {
     one.metadata.namespace == other.metadata.namespace
-        && repositories(one)
-            .any(|ours| ours.name.is_some() && repositories(other).any(|theirs| theirs.name == ours.name))
+        && all_repositories(one)
+            .any(|ours| ours.name.is_some() && all_repositories(other).any(|theirs| theirs.name == ours.name))
 }
 
 /// The older BackupConfigurations that name one of its Repositories too. One that is being deleted wants nothing any more.
@@ -69,7 +69,7 @@ pub(super) fn contradictions(configuration: &BackupConfiguration, elders: &[Arc<
 fn wishes(configuration: &BackupConfiguration, problems: &mut Vec<String>) -> BTreeMap<String, Wish> {
     let policies = policies(configuration);
     let mut wishes: BTreeMap<String, Wish> = BTreeMap::new();
-    for reference in repositories(configuration) {
+    for reference in all_repositories(configuration) {
         let Some(name) = &reference.name else { continue };
         let secret = reference.encryption_secret.clone().map(|secret| ObjectReference {
             namespace: secret.namespace.or_else(|| configuration.namespace()),

@@ -50,7 +50,7 @@ pub(super) fn of(configuration: &Arc<BackupConfiguration>, context: &Context) ->
         reach.target(target, stores)
             && stores::get(&stores.apps, target.namespace.as_deref().unwrap_or(&namespace), &target.name).is_some()
     });
-    for secret in shared::repositories(configuration).filter_map(|one| one.encryption_secret.as_ref()) {
+    for secret in shared::all_repositories(configuration).filter_map(|one| one.encryption_secret.as_ref()) {
         reach.secret(secret, &namespace, stores);
     }
     let names = spec.sessions.iter().flat_map(|session| &session.repositories).filter_map(|one| one.name.clone());

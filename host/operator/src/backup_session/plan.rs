@@ -402,6 +402,11 @@ fn progress(step: &Step, status: &BackupSessionStatus, view: &View) -> String {
     if let Some(pending) = condition::find(&status.conditions, POD_PENDING_TOO_LONG) {
         return format!("its pod has not started yet: {}", pending.message.clone().unwrap_or_default());
     }
+    for state in [&view.executor, &view.retention] {
+        if let JobState::Ending(why) = state {
+            return format!("waiting: {why}; delete it if nothing is to be hoped of it");
+        }
+    }
     let retention = condition::exists(&status.conditions, RETENTION_POLICY_EXECUTOR_ENSURED);
     match step {
         _ if retention => "old Snapshots are being removed".to_owned(),
