@@ -176,7 +176,7 @@ mod tests {
                 None => row.push(251),
                 Some(length @ 0..=250) => row.push(u8::try_from(length).unwrap()),
                 Some(length) => {
-                    row.extend([252, u8::try_from(length % 256).unwrap(), u8::try_from(length / 256).unwrap()])
+                    row.extend([252, u8::try_from(length % 256).unwrap(), u8::try_from(length / 256).unwrap()]);
                 }
             }
             row.extend(cell.iter().flatten());

@@ -65,7 +65,7 @@ GRANT SELECT ON mysql.user TO expired@'%';
 SET DEFAULT ROLE r1 TO plain@'%'; SET DEFAULT ROLE ALL TO attr@'%';
 "#;
 
-const MARIADB: &str = r#"
+const MARIADB: &str = r"
 CREATE ROLE r1; CREATE ROLE `r``2`; CREATE ROLE chief; CREATE ROLE orphan WITH ADMIN r1; CREATE SEQUENCE shop.s;
 CREATE USER attr@'%' IDENTIFIED VIA unix_socket OR mysql_native_password USING PASSWORD('x');
 COMMON
@@ -83,7 +83,7 @@ CREATE PACKAGE BODY shop.pk AS PROCEDURE x() AS BEGIN SELECT 1; END; END;
 DELIMITER ;
 GRANT EXECUTE ON PACKAGE shop.pk TO attr@'%'; GRANT EXECUTE ON PACKAGE BODY shop.pk TO attr@'%';
 SET sql_mode = DEFAULT;
-"#;
+";
 
 /// Of the accounts that the test itself needs, and that every server has.
 const THERE: &str = "user NOT IN ('root', 'backup', 'mysql.sys', 'mysql.session', 'mysql.infoschema', 'mariadb.sys')";

@@ -26,7 +26,7 @@ fn listed(program: &Path) -> BTreeSet<Listed> {
     options
         .lines()
         .filter_map(|line| {
-            let word = line.trim_start().split_whitespace().collect::<Vec<_>>();
+            let word = line.split_whitespace().collect::<Vec<_>>();
             let (short, long) = match word.as_slice() {
                 [short, long, ..] if short.starts_with('-') && short.ends_with(',') => (short.chars().nth(1), *long),
                 [long, ..] => (None, *long),

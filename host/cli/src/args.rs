@@ -454,13 +454,13 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "NAME")]
         session: String,
     },
-    /// Apply the RetentionPolicies after a BackupSession.
+    /// Apply the `RetentionPolicies` after a BackupSession.
     Retention {
         /// Name of the BackupSession.
         #[arg(long, value_name = "NAME")]
         session: String,
     },
-    /// Remove the data of an object that is being deleted with the policy WipeOut.
+    /// Remove the data of an object that is being deleted with the policy `WipeOut`.
     Cleanup {
         /// Kind of the object.
         #[arg(long, value_enum, value_name = "KIND")]

@@ -1,6 +1,6 @@
 //! Who may do what in the cluster: one table, from which the ClusterRoles are made and against which the tests hold what is really asked.
 //!
-//! A Job's service account gets its ClusterRole by a RoleBinding in its own namespace, so nothing here reaches further. In another namespace, and
+//! A Job's service account gets its ClusterRole by a `RoleBinding` in its own namespace, so nothing here reaches further. In another namespace, and
 //! only if that is open to its own, it gets one of the small roles that read one sort of thing there. The catalog (Addons and Functions) lies
 //! outside of namespaces and holds no secret: every service account may read it by name.
 

@@ -1,4 +1,4 @@
-//! `cleanup`: the data of an object that is being deleted with the policy WipeOut.
+//! `cleanup`: the data of an object that is being deleted with the policy `WipeOut`.
 
 use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use coffer_api::names::join_path;
@@ -29,7 +29,7 @@ pub enum Wiped {
 /// Removes the data of an object, and says so in an annotation of it.
 ///
 /// # Errors
-/// When the object is not being deleted with the policy WipeOut, or when something of it could not be removed.
+/// When the object is not being deleted with the policy `WipeOut`, or when something of it could not be removed.
 pub fn cleanup(job: &Job, kind: Wiped, namespace: &str, name: &str) -> Result<End, JobError> {
     match kind {
         Wiped::BackupStorage => each::<BackupStorage>(

@@ -57,7 +57,7 @@ impl Events for Progress {
         match event {
             Event::Phase(phase) => tracing::info!("{}", words(phase)),
             Event::Repository { name, location, created } => {
-                tracing::info!(location, created, "repository {name} is open")
+                tracing::info!(location, created, "repository {name} is open");
             }
             Event::Snapshot { id, time } => tracing::info!(id, time, "the snapshot to restore"),
             Event::Planned { items, bytes, workers } => {
@@ -278,9 +278,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel::<()>();
         let sender = Mutex::new(Some(sender));
         let publish = |_| {
-            if sender.lock().unwrap().take().is_some() {
-                panic!("no status today");
-            }
+            assert!(!sender.lock().unwrap().take().is_some(), "no status today");
         };
         let work = || receiver.recv().is_err();
         assert!(while_telling(&Progress::new(), Duration::from_millis(1), publish, work));

@@ -1,4 +1,4 @@
-//! `retention`: after a BackupSession, the RetentionPolicies of its repositories are applied.
+//! `retention`: after a BackupSession, the `RetentionPolicies` of its repositories are applied.
 
 use coffer_api::core::{BackupSession, BackupSessionStatus, RetentionPolicyApplyPhase, RetentionPolicyApplyStatus};
 use coffer_api::retention::stale;
@@ -13,7 +13,7 @@ use crate::error::JobError;
 use crate::forget::forget;
 use crate::{End, Job, facts, files};
 
-/// Applies the RetentionPolicies of a BackupSession: those that the operator has written down in its status before it made this Job.
+/// Applies the `RetentionPolicies` of a BackupSession: those that the operator has written down in its status before it made this Job.
 ///
 /// # Errors
 /// When a policy could not be applied anywhere, or the outcome could not be written. The status has the outcome of each repository.

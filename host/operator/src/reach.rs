@@ -18,7 +18,7 @@ use crate::stores::{self, Stores};
 /// What a Job may do in another namespace: one of the small ClusterRoles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Access {
-    /// Read BackupStorages and RetentionPolicies.
+    /// Read BackupStorages and `RetentionPolicies`.
     Storage,
     /// Read targets.
     Target,

@@ -206,7 +206,7 @@ impl Gathering<'_> {
                 .push(format!("no operator was found in {place}; name its namespace with --operator-namespace"));
         }
         self.typed("operator/deployments.yaml", &deployments)?;
-        let places: BTreeSet<String> = deployments.iter().filter_map(|one| one.namespace()).collect();
+        let places: BTreeSet<String> = deployments.iter().filter_map(coffer_api::ResourceExt::namespace).collect();
         let pods: Vec<Pod> = places.iter().flat_map(|place| self.list(Some(place), OPERATOR)).collect();
         self.typed("operator/pods.yaml", &pods)?;
         for pod in &pods {

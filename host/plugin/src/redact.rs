@@ -294,15 +294,12 @@ impl Values {
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
             let found = self.0.iter().find_map(|value| length(value, rest.as_bytes()));
-            match found.and_then(|length| rest.get(length..)) {
-                Some(after) => {
-                    out.push_str(HIDDEN);
-                    rest = after;
-                }
-                None => {
-                    out.push(first);
-                    rest = rest.split_at(first.len_utf8()).1;
-                }
+            if let Some(after) = found.and_then(|length| rest.get(length..)) {
+                out.push_str(HIDDEN);
+                rest = after;
+            } else {
+                out.push(first);
+                rest = rest.split_at(first.len_utf8()).1;
             }
         }
         out

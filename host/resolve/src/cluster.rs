@@ -122,7 +122,7 @@ impl Cluster {
             .notify(|error, pause| {
                 tracing::warn!(?pause, "a request to the cluster failed, trying again: {}", reason(error));
             });
-        self.runtime.block_on(async move { attempts.await })
+        self.runtime.block_on(attempts)
     }
 
     /// Makes a request once, and does not wait long for it.

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn documents_are_separate_objects() {
         let yaml = "---\n# refused: nothing\napiVersion: v1\nkind: Secret\nmetadata: { name: a }\n---\n# only a comment\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: b\n";
-        let names: Vec<_> = super::parse(yaml).unwrap().iter().map(|object| object.name_any()).collect();
+        let names: Vec<_> = super::parse(yaml).unwrap().iter().map(kube::ResourceExt::name_any).collect();
         assert_eq!(names, ["a", "b"]);
     }
 }

@@ -83,7 +83,8 @@ async fn backup_is_taken(world: &World, outside: &Outside) -> String {
     owned_by(&cron, "BackupConfiguration", CONFIGURATION);
     // 9 and 10: the first session begins at once.
     let configuration = world.phase("BackupConfiguration", CONFIGURATION, "Ready").await;
-    for kind in ["ValidationPassed"] {
+    {
+        let kind = "ValidationPassed";
         assert_eq!(condition(&configuration, kind), "True", "{kind}: {configuration:#}");
     }
     assert_eq!(configuration.pointer("/status/targetFound"), Some(&json!(true)), "{configuration:#}");

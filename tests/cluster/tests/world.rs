@@ -185,12 +185,11 @@ impl World {
                     }
                     last = object;
                 }
-                if std::time::Instant::now() > limit {
-                    panic!(
-                        "{caller}: {kind} {namespace}/{name} is still not {what}: {last:#}\n{}",
-                        self.operator.log_tail()
-                    );
-                }
+                assert!(
+                    std::time::Instant::now() <= limit,
+                    "{caller}: {kind} {namespace}/{name} is still not {what}: {last:#}\n{}",
+                    self.operator.log_tail()
+                );
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -210,7 +210,7 @@ fn show(server: &Client, flavor: Flavor, portrait: &mut Portrait) {
         );
     }
     let mut questions = Questions::new(flavor);
-    for row in objects.answers(server).into_iter().flat_map(|(_, rows)| rows) {
+    for row in objects.answers(server).into_iter().flat_map(|((), rows)| rows) {
         let [kind, schema, name] = row.as_slice() else { panic!("three names: {row:?}") };
         let place =
             if name.is_empty() { identifier(schema) } else { format!("{}.{}", identifier(schema), identifier(name)) };

@@ -129,7 +129,7 @@ pub fn schema(source: &mut Source, flavor: Flavor) -> String {
         let _ =
             writeln!(sql, "CREATE DATABASE {name} DEFAULT CHARACTER SET {charset} COLLATE {collation}; USE {name};");
         let mut tables = Vec::new();
-        for number in 0..1 + source.below(5) {
+        for number in 0..=source.below(5) {
             let table = quote(&format!("{}{number}", source.pick(NAMES)));
             let columns = make_table(source, flavor, &table, &tables, &mut sql);
             tables.push((table, columns));
@@ -151,7 +151,7 @@ fn make_table(
     sql: &mut String,
 ) -> Vec<Column> {
     sql.push_str("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', time_zone = '+00:00';\n");
-    let columns: Vec<Column> = (0..1 + source.below(9))
+    let columns: Vec<Column> = (0..=source.below(9))
         .map(|number| Column {
             name: format!("{}{number}", source.pick(NAMES)),
             kind: kind(source, flavor),

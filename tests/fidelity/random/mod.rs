@@ -16,7 +16,7 @@ use source::Source;
 
 /// How many run if nothing is said, and how long they may take before the others are left out.
 const SEEDS: u64 = 5;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable)

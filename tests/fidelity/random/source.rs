@@ -1,6 +1,6 @@
 //! Random numbers that are the same for a seed, whatever version of anything is in use.
 
-/// A stream of random numbers (SplitMix64).
+/// A stream of random numbers (`SplitMix64`).
 #[derive(Debug)]
 pub struct Source(u64);
 

@@ -19,7 +19,7 @@ pub(super) fn from_lines(file: &[u8]) -> Vec<Row> {
             }
             b'\\' => match bytes.next() {
                 Some(b'N') if field.is_empty() && matches!(bytes.as_slice().first(), Some(b'\t' | b'\n')) => {
-                    null = true
+                    null = true;
                 }
                 Some(escaped) => field.push(unescape(*escaped)),
                 None => field.push(b'\\'),

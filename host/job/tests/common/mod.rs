@@ -227,7 +227,7 @@ spec: {{type: mysql, version: 9.7.0, clientConfig: {{url: \"mysql://127.0.0.1:{p
         }
     }
 
-    /// Grants in each namespace what these ClusterRoles grant, as RoleBindings do.
+    /// Grants in each namespace what these ClusterRoles grant, as `RoleBindings` do.
     pub(crate) fn grant(&self, bound: impl Fn(&str) -> Vec<&'static str> + Send + 'static) {
         self.cluster.grant(move |request| {
             let granted =

@@ -15,7 +15,7 @@ fn open(world: &World, namespace: &str, to: Option<&str>) {
     });
 }
 
-/// The RoleBindings of a namespace, each with its role.
+/// The `RoleBindings` of a namespace, each with its role.
 fn bindings(fake: &Fake, namespace: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let all = fake.all(BINDINGS).into_iter().filter(|one| one["metadata"]["namespace"] == namespace);
@@ -202,7 +202,7 @@ async fn data_is_not_wiped_out_of_a_storage_that_forbids_its_use() {
     let session = world.first().await;
     world.phase(SESSIONS, &session, "Succeeded").await;
     world.fake.edit(STORAGES, "storage", "far", |one| {
-        one["spec"]["usagePolicy"]["allowedNamespaces"]["from"] = json!("Same")
+        one["spec"]["usagePolicy"]["allowedNamespaces"]["from"] = json!("Same");
     });
     world.phase(CONFIGURATIONS, "sample", "Invalid").await;
     world.fake.delete(CONFIGURATIONS, "demo", "sample");

@@ -173,13 +173,12 @@ impl Life {
         let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
         let mut images = Vec::new();
         for container in containers.clone() {
-            match self.image(container) {
-                Some(image) => images.push(image),
-                None => {
-                    let name = container.image.as_deref().unwrap_or_default();
-                    self.blocked("ImagePullBackOff", &format!("Back-off pulling image {name:?}")).await;
-                    pending::<()>().await;
-                }
+            if let Some(image) = self.image(container) {
+                images.push(image)
+            } else {
+                let name = container.image.as_deref().unwrap_or_default();
+                self.blocked("ImagePullBackOff", &format!("Back-off pulling image {name:?}")).await;
+                pending::<()>().await;
             }
         }
         let volumes = loop {
