@@ -1,6 +1,6 @@
 //! MySQL and MariaDB, speaking the wire protocol inside the sandbox.
 //!
-//! [`layout`] says what a snapshot looks like. `wire` and what is below it speak to the server; `backup` and `restore` are the two
+//! `layout` says what a snapshot looks like. `wire` and what is below it speak to the server; `backup` and `restore` are the two
 //! directions, each on top of its own modules.
 
 mod accounts;

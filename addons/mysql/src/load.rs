@@ -497,7 +497,7 @@ mod tests {
 
     #[test]
     fn lines_are_passed_over() {
-        let text: String = (0..200_000).map(|line| format!("{line}\n")).collect();
+        let text: String = (0..200_000).map(|line| line.to_string() + "\n").collect();
         for lines in [0, 1, 2, 65_000, 199_999, 200_000] {
             let mut input = native::reader(Cursor::new(text.clone().into_bytes()));
             pass_over(&mut input, lines).unwrap();

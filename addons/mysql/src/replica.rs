@@ -25,7 +25,7 @@ pub(crate) struct Source {
 /// What a server follows, if anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
-    sources: Vec<Source>,
+    all: Vec<Source>,
     /// MariaDB: what of the sources' transactions the view has.
     gtid: String,
     /// Whether the server keeps it to itself.
@@ -41,7 +41,7 @@ impl Sources {
     /// For the manifest: `source-host`, `source-log-file`, …; of further channels `source-2-host` and so on.
     pub(crate) fn facts(&self) -> Vec<Fact> {
         let mut facts = Vec::new();
-        for (index, source) in self.sources.iter().enumerate() {
+        for (index, source) in self.all.iter().enumerate() {
             let prefix = if index == 0 { "source".to_owned() } else { format!("source-{}", index.saturating_add(1)) };
             let mut fact = |name: &str, value: &str| {
                 if !value.is_empty() {
@@ -120,7 +120,7 @@ fn ask_mysql(session: &mut Session, context: &Context) -> Result<Sources> {
             log: logs.first().filter(|_| known).map(|(file, position)| ((*file).clone(), (*position).clone())),
         });
     }
-    Ok(Sources { sources, ..Sources::default() })
+    Ok(Sources { all: sources, ..Sources::default() })
 }
 
 /// MariaDB: files and positions are kept outside of transactions, GTIDs inside.
@@ -148,7 +148,7 @@ fn ask_mariadb(session: &mut Session) -> Result<Sources> {
         };
         Source { channel: cell("Connection_name"), host: cell("Master_Host"), port: cell("Master_Port"), log: None }
     };
-    Ok(Sources { sources: status.iter().map(|row| source(row)).collect(), gtid, denied: false })
+    Ok(Sources { all: status.iter().map(|row| source(row)).collect(), gtid, denied: false })
 }
 
 /// The statements about replication at the head of `dumpfile.sql`, as `args` ask for them.
@@ -179,7 +179,7 @@ pub(crate) fn statements(
                 "--dump-replica needs to read where the replica is: `GRANT SELECT ON mysql.* TO` the user of the backup",
             ));
         }
-        for source in &sources.sources {
+        for source in &sources.all {
             text.push_str(&words.change(style, style.source, source, &sources.gtid)?);
         }
     }
@@ -230,29 +230,30 @@ impl Words {
             (name, false) => (String::new(), format!(" FOR CHANNEL {}", literal(name))),
         };
         let change = change.replacen("MASTER", &format!("MASTER{before}"), 1);
-        let mut text = String::new();
-        if self.mariadb && !gtid.is_empty() {
+        let by_gtid = if self.mariadb && !gtid.is_empty() {
             let mark = comment(style.gtid);
-            text.push_str(&format!(
+            format!(
                 "{mark}{change} {where_from}MASTER_USE_GTID=slave_pos;\n{mark}SET GLOBAL gtid_slave_pos={};\n",
                 literal(gtid)
-            ));
-        }
-        match &source.log {
-            Some((file, position)) => text.push_str(&format!(
+            )
+        } else {
+            String::new()
+        };
+        let by_position = match &source.log {
+            Some((file, position)) => format!(
                 "{}{change} {where_from}{prefix}_LOG_FILE={}, {prefix}_LOG_POS={position}{behind};\n",
                 comment(!(self.mariadb && style.gtid)),
                 literal(file)
-            )),
-            None if self.mariadb && (style.gtid || written == Written::Commented) => {}
+            ),
+            None if self.mariadb && (style.gtid || written == Written::Commented) => String::new(),
             None => {
                 return Err(Error::unsupported(
                     "--dump-replica: the exact position in the source's log is not kept by this replica, its GTID position is; for MariaDB \
                      add --gtid, for MySQL use --set-gtid-purged",
                 ));
             }
-        }
-        Ok(text)
+        };
+        Ok(by_gtid + &by_position)
     }
 }
 
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn facts_of_channels() {
-        let sources = Sources { sources: vec![source(""), source("c")], gtid: String::new(), denied: false };
+        let sources = Sources { all: vec![source(""), source("c")], gtid: String::new(), denied: false };
         let names: Vec<String> = sources.facts().into_iter().map(|fact| fact.name).collect();
         assert_eq!(
             names,

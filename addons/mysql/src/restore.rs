@@ -392,7 +392,7 @@ impl MySqlRestore {
                 {
                     attempt += 1;
                 }
-                outcome => return outcome.map_err(|failure| failed(failure.into(), &statement)),
+                outcome => return outcome.map_err(|failure| failed(failure, &statement)),
             }
         }
     }
@@ -602,7 +602,7 @@ impl MySqlRestore {
     fn execute(&mut self, statement: &[u8], resumes: bool) -> Result<()> {
         match patiently(&mut self.wire, &self.context, statement)? {
             Err(failure) if resumes && failure.code().is_some_and(|code| IS_THERE.contains(&code)) => Ok(()),
-            outcome => outcome.map_err(|failure| failed(failure.into(), statement)),
+            outcome => outcome.map_err(|failure| failed(failure, statement)),
         }
     }
 
@@ -648,7 +648,8 @@ fn patiently(wire: &mut Wire, context: &Context, statement: &[u8]) -> Result<Out
     }
 }
 
-fn failed(error: Error, statement: &[u8]) -> Error {
+fn failed(failure: Failure, statement: &[u8]) -> Error {
+    let error = Error::from(failure);
     let message = format!("{}; the statement: {}", error.message, excerpt(statement));
     Error { message, ..error }
 }

@@ -121,7 +121,10 @@ struct Named<'a> {
     token: Token<'a>,
 }
 
-fn edits_of(statement: &[u8], old: &str, new: &str, reading: Reading) -> Result<Vec<(Range<usize>, Vec<u8>)>, String> {
+/// What stands at a place from now on.
+type Edit = (Range<usize>, Vec<u8>);
+
+fn edits_of(statement: &[u8], old: &str, new: &str, reading: Reading) -> Result<Vec<Edit>, String> {
     let mut tokens = sql::tokens(statement).with_backslash(reading.backslash);
     let mut all = Vec::new();
     while let Some((span, token)) = tokens.next_span() {
@@ -233,7 +236,7 @@ fn is_surely_a_database(all: &[Named<'_>], index: usize) -> bool {
         match &named.token {
             Token::Name(_) if !last_was_name => last_was_name = true,
             Token::Word(word) if word.contains(&b'.') || !last_was_name => {
-                dots += word.iter().filter(|byte| **byte == b'.').count();
+                dots += memchr::memchr_iter(b'.', word).count();
                 last_was_name = !word.ends_with(b".");
             }
             Token::Symbol(b'(') => return dots > 0,

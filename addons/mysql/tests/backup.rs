@@ -266,7 +266,6 @@ fn a_long_statement_does_not_hold_us_for_ever() {
     let waited = begun.elapsed();
     waiting.store(false, Ordering::Relaxed);
     let slowest = bystander.join().unwrap();
-    println!("the backup gave up after {waited:?}; the slowest of the others took {slowest:?}");
     assert!(waited < Duration::from_secs(12), "{waited:?}");
     assert!(slowest < Duration::from_secs(3), "{slowest:?}");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Unavailable, true));
@@ -333,7 +332,6 @@ fn the_global_read_lock_is_short_on_an_idle_server() {
         let dump = backup(&server, 4, &[]).unwrap();
         assert_eq!(dump.fact("view"), Some("global-read-lock"));
         let held: u64 = dump.fact("lock-held-ms").unwrap().parse().unwrap();
-        println!("{flavor:?}: the lock was held for {held} ms");
         assert!(held < 1000, "{flavor:?}: {held} ms");
     }
 }

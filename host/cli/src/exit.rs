@@ -128,12 +128,11 @@ impl Failure {
             Self::Manifests(error) => error.is_retryable(),
             Self::Run(error) => error.is_retryable(),
             Self::Job(error) => error.is_retryable(),
-            Self::Cluster(_) => false,
             Self::Plugin(error) => error.is_retryable(),
             Self::Repository(_, error) => error.is_retryable(),
             Self::Storage(_, error) => error.is_retryable(),
             Self::Addon(error) => error.is_retryable(),
-            Self::File(..) | Self::Damaged(_) | Self::Usage(_) | Self::Other(_) => false,
+            Self::Cluster(_) | Self::File(..) | Self::Damaged(_) | Self::Usage(_) | Self::Other(_) => false,
         }
     }
 

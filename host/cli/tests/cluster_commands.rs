@@ -45,7 +45,7 @@ fn documents(text: &str) -> Vec<Value> {
 }
 
 /// The objects by what makes each unique.
-fn keyed(objects: Vec<Value>) -> BTreeMap<String, Value> {
+fn keyed(objects: &[Value]) -> BTreeMap<String, Value> {
     let key = |object: &Value| {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         [text("/apiVersion"), text("/kind"), text("/metadata/namespace"), text("/metadata/name")].join(" ")
@@ -96,7 +96,7 @@ fn install_refuses_what_cannot_be_installed() {
 #[test]
 fn install_prints_the_objects_of_the_chart() {
     let site = Site::new();
-    let ours = keyed(documents(&run(&site, &["install"]).code(0).stdout));
+    let ours = keyed(&documents(&run(&site, &["install"]).code(0).stdout));
     let read = |path: &str| fs::read_to_string(deploy().join(path)).unwrap();
     let mut theirs = Vec::new();
     for definition in fs::read_dir(deploy().join("chart/crds")).unwrap() {
@@ -106,7 +106,7 @@ fn install_prints_the_objects_of_the_chart() {
     theirs.extend(documents(&read("rbac.yaml")));
     theirs.extend(documents(&read("chart/templates/catalog.yaml")));
     theirs.extend(documents(&rendered(&read("chart/templates/operator.yaml"), &read("chart/values.yaml"))));
-    let mut theirs = keyed(theirs);
+    let mut theirs = keyed(&theirs);
     // Helm makes the namespace itself.
     theirs.insert("v1 Namespace  coffer".to_owned(), ours["v1 Namespace  coffer"].clone());
     let names = |all: &BTreeMap<String, Value>| all.keys().cloned().collect::<Vec<_>>();
@@ -115,8 +115,8 @@ fn install_prints_the_objects_of_the_chart() {
         assert_eq!(*object, theirs[name], "{name}");
     }
     assert_eq!(
-        keyed(documents(&read("chart/templates/rbac.yaml").replace("{{ .Release.Namespace }}", "coffer"))),
-        keyed(documents(&read("rbac.yaml")))
+        keyed(&documents(&read("chart/templates/rbac.yaml").replace("{{ .Release.Namespace }}", "coffer"))),
+        keyed(&documents(&read("rbac.yaml")))
     );
 }
 
@@ -159,7 +159,7 @@ fn rendered(template: &str, values: &str) -> String {
 fn install_takes_what_is_chosen() {
     let site = Site::new();
     let words = ["install", "-n", "ops", "--image", "registry/coffer:9", "--pull-policy", "Always", "--replicas", "3"];
-    let objects = keyed(documents(&run(&site, &words).code(0).stdout));
+    let objects = keyed(&documents(&run(&site, &words).code(0).stdout));
     let deployment = &objects["apps/v1 Deployment ops coffer-operator"];
     assert_eq!(deployment["spec"]["replicas"], 3);
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];

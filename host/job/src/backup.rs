@@ -70,7 +70,9 @@ pub fn backup(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Result
         cancel: job.until(state.backup_deadline.as_ref()),
         begun: Timestamp::now(),
     };
-    parts.iter_mut().for_each(|part| part.outcome = run.before(&part.snapshot));
+    for part in &mut parts {
+        part.outcome = run.before(&part.snapshot);
+    }
     let first_error = match resolved {
         Ok(partial) => run.carry_out(addons, partial, &mut parts)?,
         Err(error) => {

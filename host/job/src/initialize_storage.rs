@@ -32,8 +32,8 @@ pub fn initialize_storage(job: &Job, namespace: &str, name: &str) -> Result<End,
     let secret = secret_found(job, &object, namespace)?;
     let before = object.status.unwrap_or_default();
     let again = condition::is_true(&before.conditions, BACKEND_INITIALIZED);
-    let lost = again.then(|| before.repositories.iter().filter(|entry| entry.error.is_some()).cloned().collect());
-    let result = initialize(job, namespace, name, lost);
+    let lost: Vec<_> = before.repositories.iter().filter(|entry| entry.error.is_some()).cloned().collect();
+    let result = initialize(job, namespace, name, again.then_some(lost.as_slice()));
     let initialized = match &result {
         _ if again => None,
         Ok(_) => Some(BACKEND_INITIALIZED.holds()),
@@ -98,7 +98,7 @@ fn initialize(
     job: &Job,
     namespace: &str,
     name: &str,
-    lost: Option<Vec<RepositoryInfo>>,
+    lost: Option<&[RepositoryInfo]>,
 ) -> Result<Vec<RepositoryInfo>, JobError> {
     let storage = files::open(job, namespace, name)?;
     let lock = storage.lock_index();
@@ -109,8 +109,7 @@ fn initialize(
         None => storage.read_index()?.unwrap_or_else(files::new_index),
     };
     drop(lock);
-    let wanted =
-        |entry: &RepositoryInfo| lost.as_ref().is_none_or(|lost| lost.iter().any(|one| same(one, entry, namespace)));
+    let wanted = |entry: &RepositoryInfo| lost.is_none_or(|lost| lost.iter().any(|one| same(one, entry, namespace)));
     // There may be very many files.
     let storage = files::open_until(job, namespace, name, &job.cancel)?;
     let sync = Sync { job, storage: &storage, namespace, name };

@@ -57,7 +57,7 @@ impl<'a> Objects<'a> {
     }
 
     /// An object that may be missing.
-    pub(crate) fn get<K: Object>(&self, namespace: &str, name: &str) -> Result<Option<K>, JobError> {
+    pub(crate) fn get<K: Object>(self, namespace: &str, name: &str) -> Result<Option<K>, JobError> {
         let api: Api<K> = self.api(namespace);
         Ok(self
             .cluster
@@ -66,7 +66,7 @@ impl<'a> Objects<'a> {
     }
 
     /// An object that must be there.
-    pub(crate) fn required<K: Object>(&self, namespace: &str, name: &str) -> Result<K, JobError> {
+    pub(crate) fn required<K: Object>(self, namespace: &str, name: &str) -> Result<K, JobError> {
         self.get(namespace, name)?.ok_or_else(|| {
             let kind = K::kind(&());
             JobError::Resolve(ResolveError::new(
@@ -79,7 +79,7 @@ impl<'a> Objects<'a> {
     }
 
     /// All objects of a namespace that a label selector matches.
-    pub(crate) fn list<K: Object>(&self, namespace: &str, labels: &str) -> Result<Vec<K>, JobError> {
+    pub(crate) fn list<K: Object>(self, namespace: &str, labels: &str) -> Result<Vec<K>, JobError> {
         let api: Api<K> = self.api(namespace);
         let parameters = ListParams::default().labels(labels);
         let list = self.cluster.request(|| api.list(&parameters));
@@ -87,7 +87,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Makes an object, unless there is one of its name.
-    pub(crate) fn create<K: Object>(&self, object: &K) -> Result<Made, JobError> {
+    pub(crate) fn create<K: Object>(self, object: &K) -> Result<Made, JobError> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let api: Api<K> = self.api(&namespace);
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
@@ -99,7 +99,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Deletes this very object, if it is still there.
-    pub(crate) fn delete<K: Object>(&self, object: &K) -> Result<(), JobError> {
+    pub(crate) fn delete<K: Object>(self, object: &K) -> Result<(), JobError> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let api: Api<K> = self.api(&namespace);
         let preconditions = Preconditions { uid: object.uid(), resource_version: None };
@@ -114,7 +114,7 @@ impl<'a> Objects<'a> {
 
     /// Sets fields of an object's metadata.
     pub(crate) fn annotate<K: Object>(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         key: &str,
@@ -130,7 +130,7 @@ impl<'a> Objects<'a> {
     /// Sets fields of a status by the way: `fields` gives them, or none, for the object as it is. Tried once, and not at all if somebody else
     /// wrote meanwhile: what it says is soon out of date anyway.
     pub(crate) fn report<K: Object>(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         fields: impl FnOnce(&K) -> Option<Value>,
@@ -152,7 +152,7 @@ impl<'a> Objects<'a> {
 
     /// Changes a status: `edit` gives the fields to set, or none, for the object as it is at that moment. Returns the object as it is then.
     pub(crate) fn edit_status<K: Object>(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         mut edit: impl FnMut(&K) -> Option<Value>,
@@ -162,7 +162,7 @@ impl<'a> Objects<'a> {
 
     /// The same, with an `edit` that may fail, as when it reads what it decides by.
     pub(crate) fn try_edit_status<K: Object>(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         mut edit: impl FnMut(&K) -> Result<Option<Value>, JobError>,
@@ -186,12 +186,12 @@ impl<'a> Objects<'a> {
         }
     }
 
-    fn api<K: Object>(&self, namespace: &str) -> Api<K> {
+    fn api<K: Object>(self, namespace: &str) -> Api<K> {
         Api::namespaced(self.cluster.client().clone(), namespace)
     }
 
     fn failed<K: Object>(
-        &self,
+        self,
         verb: &'static str,
         subresource: &str,
         (namespace, name): (&str, &str),

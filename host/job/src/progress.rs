@@ -278,7 +278,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel::<()>();
         let sender = Mutex::new(Some(sender));
         let publish = |_| {
-            assert!(!sender.lock().unwrap().take().is_some(), "no status today");
+            assert!(sender.lock().unwrap().take().is_none(), "no status today");
         };
         let work = || receiver.recv().is_err();
         assert!(while_telling(&Progress::new(), Duration::from_millis(1), publish, work));

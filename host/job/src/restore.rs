@@ -114,14 +114,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn took(&self) -> Option<String> {
-        Some(duration::format(facts::between(self.begun, Timestamp::now())))
+    fn took(&self) -> String {
+        duration::format(facts::between(self.begun, Timestamp::now()))
     }
 
     fn failed(&self, error: &str) -> RestoreComponent {
         RestoreComponent {
             phase: Some(RestorePhase::Failed),
-            duration: self.took(),
+            duration: Some(self.took()),
             error: Some(facts::error_text(error)),
             progress: None,
         }
@@ -133,7 +133,7 @@ impl Run<'_> {
             Err(error) => RestoreComponent { progress: Some(now.of_restore()), ..self.failed(&error.to_string()) },
             Ok(_) => RestoreComponent {
                 phase: Some(RestorePhase::Succeeded),
-                duration: self.took(),
+                duration: Some(self.took()),
                 error: None,
                 progress: Some(now.complete().of_restore()),
             },

@@ -3,7 +3,7 @@
 //! [`run`] is the whole operator. It reads no Secret, touches no storage and runs no addon: all of that happens in Jobs.
 //!
 //! Each controller is one module with the same steps: *dereference* (`view`: what the object depends on), *validate* and
-//! *plan* (pure: what is wrong, what comes next), *build* ([`build`](crate::build), pure: the objects), *apply*
+//! *plan* (pure: what is wrong, what comes next), *build* (`build`, pure: the objects), *apply*
 //! (server-side apply, or a create that happens once), *status* (written only when it changed, and only if nobody has
 //! changed the object meanwhile). Everything is derived from the cluster and every step can be repeated, so an operator may
 //! be killed at any moment: the next one goes on.

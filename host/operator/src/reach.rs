@@ -169,7 +169,9 @@ impl Reach {
     fn open(&mut self, owner: &str, what: impl FnOnce() -> String, all: &[Access], stores: &Stores) -> bool {
         let open = stores.is_open(owner, &self.own);
         if open {
-            all.iter().for_each(|access| self.add(owner, *access));
+            for access in all {
+                self.add(owner, *access);
+            }
         } else {
             self.refuse(usage::not_open(&what(), owner, &self.own));
         }

@@ -244,7 +244,9 @@ impl Gathering<'_> {
 
     /// Keeps objects. The Secrets that they name are remembered.
     fn objects_at(&mut self, path: &str, objects: Vec<Value>) {
-        objects.iter().for_each(|object| secrets_of(object, &mut self.secrets));
+        for object in &objects {
+            secrets_of(object, &mut self.secrets);
+        }
         if !objects.is_empty() {
             self.parts.push((path.to_owned(), Raw::Objects(objects)));
         }

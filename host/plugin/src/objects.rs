@@ -53,14 +53,14 @@ impl<'a> Objects<'a> {
     }
 
     /// An object that may be missing.
-    pub(crate) fn get<K: Object>(&self, namespace: &str, name: &str) -> Result<Option<K>, PluginError> {
+    pub(crate) fn get<K: Object>(self, namespace: &str, name: &str) -> Result<Option<K>, PluginError> {
         let api: Api<K> = self.api(Some(namespace));
         let found = self.cluster.request(|| api.get_opt(name));
         found.map_err(|error| self.failed::<K>("get", (namespace, name), &error))
     }
 
     /// An object that must be there.
-    pub(crate) fn required<K: Object>(&self, namespace: &str, name: &str) -> Result<K, PluginError> {
+    pub(crate) fn required<K: Object>(self, namespace: &str, name: &str) -> Result<K, PluginError> {
         self.get(namespace, name)?.ok_or_else(|| {
             let kind = K::kind(&());
             let mut known: Vec<_> = match self.list::<K>(Some(namespace), "") {
@@ -86,7 +86,7 @@ impl<'a> Objects<'a> {
     }
 
     /// All objects that a label selector matches, of one namespace or of all.
-    pub(crate) fn list<K: Object>(&self, namespace: Option<&str>, labels: &str) -> Result<Vec<K>, PluginError> {
+    pub(crate) fn list<K: Object>(self, namespace: Option<&str>, labels: &str) -> Result<Vec<K>, PluginError> {
         let api: Api<K> = self.api(namespace);
         let parameters = ListParams::default().labels(labels);
         let list = self.cluster.request(|| api.list(&parameters));
@@ -97,7 +97,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Makes an object, unless there is one of its name. A dry run only asks the server whether it would.
-    pub(crate) fn create<K: Object>(&self, object: &K, dry_run: bool) -> Result<Made<K>, PluginError> {
+    pub(crate) fn create<K: Object>(self, object: &K, dry_run: bool) -> Result<Made<K>, PluginError> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let api: Api<K> = self.api(Some(&namespace));
         let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
@@ -118,7 +118,7 @@ impl<'a> Objects<'a> {
 
     /// Changes fields of an object; nothing if the patch names a version that is no longer the newest.
     pub(crate) fn patch<K: Object>(
-        &self,
+        self,
         (namespace, name): (&str, &str),
         patch: &Value,
         dry_run: bool,
@@ -134,7 +134,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    fn api<K: Object>(&self, namespace: Option<&str>) -> Api<K> {
+    fn api<K: Object>(self, namespace: Option<&str>) -> Api<K> {
         let client = self.cluster.client().clone();
         match namespace {
             Some(namespace) => Api::namespaced(client, namespace),
@@ -143,7 +143,7 @@ impl<'a> Objects<'a> {
     }
 
     fn failed<K: Object>(
-        &self,
+        self,
         verb: &'static str,
         (namespace, name): (&str, &str),
         error: &kube::Error,

@@ -52,7 +52,7 @@ pub fn pause(
     let (mut done, mut lines) = (Done::default(), Vec::new());
     for one in found {
         done.names.push(one.name_any());
-        let line = set(&objects, one, paused, dry_run).and_then(|(object, verb)| {
+        let line = set(objects, one, paused, dry_run).and_then(|(object, verb)| {
             let value = format::value(&object)?;
             let text = format::object(format, &value)?;
             Ok(text.unwrap_or_else(|| format!("{} {verb}{}", format::name(&value), dry_run.note())))
@@ -65,7 +65,7 @@ pub fn pause(
 
 /// Makes one so, and says what that was.
 fn set(
-    objects: &Objects<'_>,
+    objects: Objects<'_>,
     mut one: BackupConfiguration,
     paused: bool,
     dry_run: DryRun,

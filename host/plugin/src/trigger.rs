@@ -40,7 +40,7 @@ pub fn trigger(plugin: &Plugin, args: &Trigger) -> Result<Done, PluginError> {
     let mut lines = Vec::new();
     for candidate in candidates {
         let name = candidate.name_any();
-        let line = make(&objects, candidate, args);
+        let line = make(objects, candidate, args);
         lines.push(line.map_err(|error| objects::after(&joined(&lines), error))?);
         if args.dry_run == DryRun::None {
             done.names.push(name);
@@ -51,7 +51,7 @@ pub fn trigger(plugin: &Plugin, args: &Trigger) -> Result<Done, PluginError> {
 }
 
 /// Creates a BackupSession, and says so.
-fn make(objects: &Objects<'_>, candidate: BackupSession, args: &Trigger) -> Result<String, PluginError> {
+fn make(objects: Objects<'_>, candidate: BackupSession, args: &Trigger) -> Result<String, PluginError> {
     let (object, verb) = match args.dry_run {
         DryRun::Client => (candidate, "created"),
         dry_run => match objects.create(&candidate, dry_run == DryRun::Server)? {

@@ -259,6 +259,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "JSON literals are handed over as they are")]
     fn backup(status: Value, snapshots: Value) -> Look {
         let session = json!({
             "apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupSession", "metadata": { "name": "s" }, "spec": {}, "status": status,
@@ -273,6 +274,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "JSON literals are handed over as they are")]
     fn restore(status: Value) -> Look {
         let session = json!({
             "apiVersion": "core.kubestash.com/v1alpha1", "kind": "RestoreSession", "metadata": { "name": "r" }, "spec": {}, "status": status,

@@ -151,8 +151,6 @@ async fn known(client: &Client, api_version: &str, kind: &str) -> Result<(ApiRes
 
 #[cfg(test)]
 mod tests {
-    use kube::ResourceExt as _;
-
     #[test]
     fn documents_are_separate_objects() {
         let yaml = "---\n# refused: nothing\napiVersion: v1\nkind: Secret\nmetadata: { name: a }\n---\n# only a comment\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: b\n";

@@ -231,14 +231,15 @@ impl Row {
         format!("{}/shop", self.name)
     }
 
-    fn later(&self) -> String {
-        format!("{CONFIGURATION}-{SESSION}-{LATER}")
-    }
-
     /// Everything in the bucket.
     fn keys(&self, outside: &Outside) -> BTreeSet<String> {
         outside.s3.keys(&format!("{}/", self.name)).unwrap().into_iter().collect()
     }
+}
+
+/// The name of the session that comes later.
+fn later() -> String {
+    format!("{CONFIGURATION}-{SESSION}-{LATER}")
 }
 
 /// Brings a row to where something is deleted.
@@ -260,11 +261,11 @@ async fn begin(world: &World, outside: &Outside, row: &Row) {
             let yaml = format!(
                 "apiVersion: core.kubestash.com/v1alpha1\nkind: BackupSession\nmetadata: {{ name: {}, namespace: {} }}\nspec:\n\
                  \x20 invoker: {{ apiGroup: core.kubestash.com, kind: BackupConfiguration, name: {CONFIGURATION} }}\n  session: {SESSION}\n",
-                row.later(),
+                later(),
                 row.name
             );
             world.apply_yaml(&yaml).await;
-            world.phase_in(row.name, "BackupSession", &row.later(), "Succeeded").await;
+            world.phase_in(row.name, "BackupSession", &later(), "Succeeded").await;
             world.gone_in(row.name, "BackupSession", &session).await;
         }
         Also::Restore => {
@@ -360,7 +361,7 @@ fn assert_files(outside: &Outside, row: &Row, before: &BTreeSet<String>) {
             // What else is rewritten are restic's index and packs.
             let other = |key: &&&str| !snapshots(key) && !key.contains("/index/") && !key.contains("/data/");
             assert_eq!(gone.iter().chain(&new).filter(other).count(), 0, "{why}; gone: {gone:?}, new: {new:?}");
-            let kept = format!("{}/snapshots/{REPOSITORY}-{}.yaml", row.place(), row.later());
+            let kept = format!("{}/snapshots/{REPOSITORY}-{}.yaml", row.place(), later());
             assert!(after.contains(&kept), "{why}, {kept} among them: {after:?}");
         }
     }

@@ -105,7 +105,7 @@ fn an_operator_that_is_killed_again_and_again_ends_everything_right() {
         }
         let (left, right) =
             (fingerprint(&outside.shop, "shop").unwrap(), fingerprint(&outside.restored, "shop").unwrap());
-        assert_eq!(differences(&left, &right), [String::new(); 0]);
+        assert_eq!(differences(&left, &right), Vec::<String>::new());
         outside.restic().ok(&["check", "--read-data"]);
     });
 }
@@ -149,7 +149,7 @@ fn an_operator_that_is_killed_thirty_times_during_a_restore_ends_it_right() {
         assert_ne!(configuration["spec"]["paused"], true, "backups go on after a restore: {configuration:#}");
         let after = fingerprint(&outside.shop, "shop").unwrap();
         assert!(before.len() > 10, "{before:#?}");
-        assert_eq!(differences(&before, &after), [String::new(); 0], "what was dropped is back");
+        assert_eq!(differences(&before, &after), Vec::<String>::new(), "what was dropped is back");
         outside.restic().ok(&["check", "--read-data"]);
         tidy(world, DEMO).await;
         // And nothing is stuck: what is deleted goes, with all that was made for it.

@@ -127,7 +127,7 @@ fn an_api_server_in_trouble_spoils_nothing() {
         assert_nothing_ran_twice(&jobs, &pods);
         let (left, right) =
             (fingerprint(&outside.shop, "shop").unwrap(), fingerprint(&outside.restored, "shop").unwrap());
-        assert_eq!(differences(&left, &right), [String::new(); 0]);
+        assert_eq!(differences(&left, &right), Vec::<String>::new());
         outside.restic().ok(&["check", "--read-data"]);
         tidy(world, DEMO).await;
     });

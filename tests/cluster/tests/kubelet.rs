@@ -187,9 +187,9 @@ fn deleted_pods_are_asked_then_killed() {
 
 fn job(name: &str, command: &str) -> String {
     let pod = pod(name, command, RESTRICTED_CONTEXT);
-    let spec: String = pod.lines().skip_while(|line| *line != "spec:").map(|line| format!("    {line}\n")).collect();
+    let spec = pod.lines().skip_while(|line| *line != "spec:").collect::<Vec<_>>().join("\n    ");
     format!(
-        "apiVersion: batch/v1\nkind: Job\nmetadata: {{ name: {name} }}\nspec:\n  backoffLimit: 0\n  template:\n{spec}"
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{ name: {name} }}\nspec:\n  backoffLimit: 0\n  template:\n    {spec}\n"
     )
 }
 

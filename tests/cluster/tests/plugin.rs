@@ -201,7 +201,7 @@ async fn restores_are_made_and_waited_for(world: &World, outside: &Outside, user
     );
     let (left, right) = (fingerprint(&outside.shop, "shop").unwrap(), fingerprint(&outside.restored, "shop").unwrap());
     assert!(left.len() > 10, "{left:#?}");
-    assert_eq!(differences(&left, &right), [String::new(); 0], "the restored database is the one that was backed up");
+    assert_eq!(differences(&left, &right), Vec::<String>::new(), "the restored database is the one that was backed up");
     user.fails(&restore, &["RestoreSession demo/by-hand already", "--name"]);
     // Once more: the database is there now, and nobody said that it may go.
     let again =

@@ -1,5 +1,6 @@
 //! Asks a server many things in one run of the stock client, and keeps every byte of the answers.
 
+use std::fmt;
 use std::io::Write as _;
 use std::process::Stdio;
 use std::thread;
@@ -90,7 +91,9 @@ fn unescape(cell: &[u8]) -> String {
     let mut text = String::with_capacity(plain.len());
     for chunk in plain.utf8_chunks() {
         text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+        for byte in chunk.invalid() {
+            let _ = fmt::Write::write_fmt(&mut text, format_args!("\\x{byte:02X}"));
+        }
     }
     text
 }

@@ -9,7 +9,7 @@ mod catalogue;
 mod rows;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use coffer_test_support::mysql::Client;
 
@@ -60,8 +60,8 @@ impl Portrait {
     }
 
     fn say(&mut self, object: String, lines: Vec<String>) {
-        let said = self.0.insert(object.clone(), lines);
-        assert!(said.is_none(), "two objects of the name {object}");
+        assert!(!self.0.contains_key(&object), "two objects of the name {object}");
+        self.0.insert(object, lines);
     }
 }
 
@@ -110,8 +110,12 @@ const WIDTH: usize = 240;
 
 fn difference(left: &[String], right: &[String]) -> String {
     let mut counts: BTreeMap<&String, i64> = BTreeMap::new();
-    left.iter().for_each(|line| *counts.entry(line).or_default() += 1);
-    right.iter().for_each(|line| *counts.entry(line).or_default() -= 1);
+    for line in left {
+        *counts.entry(line).or_default() += 1;
+    }
+    for line in right {
+        *counts.entry(line).or_default() -= 1;
+    }
     let only = |lines: &[String], sign: i64| -> Vec<String> {
         let mut seen = std::collections::BTreeSet::new();
         lines.iter().filter(|line| counts[line] * sign > 0 && seen.insert(*line)).cloned().collect()
@@ -127,7 +131,7 @@ fn difference(left: &[String], right: &[String]) -> String {
         let from = left.zip(right).map_or(0, |(left, right)| common_prefix(left, right));
         let mut show = |sign: char, line: Option<&String>| {
             if let Some(line) = line {
-                text.push_str(&format!("\n  {sign} {}", cut(line, from)));
+                let _ = write!(text, "\n  {sign} {}", cut(line, from));
             }
         };
         show('-', left);
@@ -135,7 +139,7 @@ fn difference(left: &[String], right: &[String]) -> String {
     }
     let more = lost.len().max(gained.len()).saturating_sub(LINES);
     if more > 0 {
-        text.push_str(&format!("\n  and {more} more"));
+        let _ = write!(text, "\n  and {more} more");
     }
     text
 }

@@ -400,7 +400,11 @@ fn value(source: &mut Source, column: &Column) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02X}");
+    }
+    text
 }
 
 fn integer(source: &mut Source, name: &str, unsigned: bool) -> String {

@@ -26,7 +26,8 @@ fn number(variable: &str) -> Option<u64> {
 
 fn drop_all(server: &MysqlServer) {
     let rows = server.query("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')").unwrap();
-    let drops: String = rows.concat().iter().map(|name| format!("DROP DATABASE {};", generate::quote(name))).collect();
+    let drops: String =
+        rows.concat().iter().map(|name| "DROP DATABASE ".to_owned() + &generate::quote(name) + ";").collect();
     server.exec(&format!("SET foreign_key_checks = 0; {drops}")).unwrap();
 }
 

@@ -85,6 +85,7 @@ pub fn short_run(name: &str, target: fn(&[u8])) {
 
 /// A change of an input.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few of them at a time")]
 enum Edit {
     /// One byte is another.
     Set(Index, u8),

@@ -164,7 +164,8 @@ impl Accounts {
             let mut condition = guard(index);
             for (_, Account { name, host }) in keep {
                 let user = format!("{name}@{}", host.as_deref().unwrap_or_default());
-                condition.push_str(&format!(" AND CURRENT_USER() <> {}", literal(&user)));
+                condition.push_str(" AND CURRENT_USER() <> ");
+                condition.push_str(&literal(&user));
             }
             out.write_all(guarded(&condition, &format!("REVOKE {} FROM CURRENT_USER", role.sql())).as_bytes())?;
         }

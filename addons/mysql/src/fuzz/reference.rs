@@ -41,9 +41,9 @@ impl Reference<'_> {
         if self.text.starts_with(b"\xEF\xBB\xBF") {
             self.at = 3;
         }
-        while self.to_statement()? {
+        while self.until_statement()? {
             let start = self.at;
-            self.to_delimiter()?;
+            self.until_delimiter()?;
             let statement = self.text[start..self.at].to_vec();
             self.at += self.delimiter.len();
             if let Some(charset) = sql::sets_client_charset(&statement) {
@@ -68,12 +68,12 @@ impl Reference<'_> {
         (from..=self.text.len()).find(|at| self.text[*at..].starts_with(what)).map(|at| at + what.len())
     }
 
-    fn to_line_end(&mut self) {
+    fn until_line_end(&mut self) {
         self.at = self.behind(b"\n", self.at).map_or(self.text.len(), |end| end - 1);
     }
 
     /// Passes over what is between statements; false at the end of the text.
-    fn to_statement(&mut self) -> Result<bool, String> {
+    fn until_statement(&mut self) -> Result<bool, String> {
         loop {
             let blanks = self.rest().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             self.at += blanks;
@@ -84,14 +84,14 @@ impl Reference<'_> {
             if rest.starts_with(&self.delimiter) {
                 self.at += self.delimiter.len();
             } else if rest[0] == b'#' {
-                self.to_line_end();
+                self.until_line_end();
             } else if is_dashes(rest) {
                 self.header |=
                     [&b"-- MySQL dump "[..], b"-- MariaDB dump "].iter().any(|line| self.rest().starts_with(line));
                 self.trailer |= self.rest().starts_with(b"-- Dump completed");
-                self.to_line_end();
+                self.until_line_end();
             } else if is_comment(rest) || rest.starts_with(b"/*!999999") || rest.starts_with(b"/*M!999999") {
-                self.to_comment_end()?;
+                self.until_comment_end()?;
             } else if rest.len() > 9 && rest[..9].eq_ignore_ascii_case(b"delimiter") && matches!(rest[9], b' ' | b'\t')
             {
                 self.set_delimiter()?;
@@ -101,7 +101,7 @@ impl Reference<'_> {
         }
     }
 
-    fn to_comment_end(&mut self) -> Result<(), String> {
+    fn until_comment_end(&mut self) -> Result<(), String> {
         let end = self.behind(b"*/", self.at + 2);
         self.at = end.ok_or_else(|| cut_off("a comment", "the backup that wrote it did not finish"))?;
         Ok(())
@@ -109,7 +109,7 @@ impl Reference<'_> {
 
     fn set_delimiter(&mut self) -> Result<(), String> {
         let start = self.at;
-        self.to_line_end();
+        self.until_line_end();
         let line = &self.text[start..self.at];
         let word = line[9..].split(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or_default();
         if word.is_empty() || word.contains(&b'\\') || line.len() > 4096 {
@@ -120,7 +120,7 @@ impl Reference<'_> {
     }
 
     /// Goes from the beginning of a statement to the delimiter behind it.
-    fn to_delimiter(&mut self) -> Result<(), String> {
+    fn until_delimiter(&mut self) -> Result<(), String> {
         let start = self.at;
         while self.at < self.text.len() {
             let rest = self.rest();
@@ -133,11 +133,11 @@ impl Reference<'_> {
                 let cut_off = || cut_off("code between dollars", "the backup that wrote it did not finish");
                 self.at = end.ok_or_else(cut_off)?;
             } else if matches!(rest[0], b'\'' | b'"' | b'`') {
-                self.to_quote(rest[0])?;
+                self.until_quote(rest[0])?;
             } else if rest[0] == b'#' || is_dashes(rest) {
-                self.to_line_end();
+                self.until_line_end();
             } else if is_comment(rest) {
-                self.to_comment_end()?;
+                self.until_comment_end()?;
             } else {
                 self.at += 1;
             }
@@ -146,7 +146,7 @@ impl Reference<'_> {
     }
 
     /// Goes from a quote behind the one that ends it.
-    fn to_quote(&mut self, quote: u8) -> Result<(), String> {
+    fn until_quote(&mut self, quote: u8) -> Result<(), String> {
         self.at += 1;
         while self.at < self.text.len() {
             let byte = self.text[self.at];

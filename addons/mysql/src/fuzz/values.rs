@@ -69,6 +69,7 @@ impl Values<'_> {
         Some(())
     }
 
+    #[expect(clippy::option_option, reason = "NULL is a value, and what is none is something else")]
     fn value(&mut self) -> Option<Option<Vec<u8>>> {
         if self.take(b"NULL").is_some() {
             return Some(None);

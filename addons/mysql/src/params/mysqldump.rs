@@ -195,6 +195,7 @@ pub(super) fn apply(text: &str, databases: Vec<String>, users: bool, params: &mu
 }
 
 /// What was said about databases, tables and accounts.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of mysqldump, given or not")]
 struct Choice {
     words: Vec<String>,
     all: bool,

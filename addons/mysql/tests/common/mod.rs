@@ -92,6 +92,9 @@ pub(crate) fn restore_as(
     restore_up_to(server, login, workers, parameters, dump, usize::MAX).map(|(said, _)| said)
 }
 
+/// What was said of each item.
+type Said = Vec<(String, Vec<Fact>)>;
+
 /// The same, but dies after so many items, and leaves its sessions as a killed process does. Says whether it came to its end.
 pub(crate) fn restore_up_to(
     server: &MysqlServer,
@@ -100,7 +103,7 @@ pub(crate) fn restore_up_to(
     parameters: &[(&str, &str)],
     dump: &Dump,
     items: usize,
-) -> Result<(Vec<(String, Vec<Fact>)>, bool)> {
+) -> Result<(Said, bool)> {
     let address = (server.host(), server.port());
     let run = parameters
         .iter()

@@ -233,8 +233,8 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "NAME")]
     pub(crate) encryption_secret: Option<String>,
     /// The longest time that the restore may take, like 2h.
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) restore_timeout: Option<String>,
+    #[arg(long = "restore-timeout", value_name = "DURATION")]
+    pub(crate) limit: Option<String>,
     #[command(flatten)]
     pub(crate) wait: Wait,
     #[command(flatten)]

@@ -73,10 +73,10 @@ fn run(command: Command, flags: &args::Flags, app: &App) -> Outcome {
     plugin.greet()?;
     match command {
         Command::Status(args) => status(&plugin, &namespace, &args),
-        Command::Trigger(args) => trigger(&plugin, namespace, args),
+        Command::Trigger(args) => trigger(&plugin, &namespace, args),
         Command::Pause(args) => pause(&plugin, &namespace, args, true),
         Command::Resume(args) => pause(&plugin, &namespace, args, false),
-        Command::Restore(args) => restore(&plugin, namespace, *args),
+        Command::Restore(args) => restore(&plugin, &namespace, *args),
         Command::Snapshots(args) => {
             let filter = Filter {
                 namespace: (!args.all_namespaces).then_some(namespace),
@@ -91,7 +91,7 @@ fn run(command: Command, flags: &args::Flags, app: &App) -> Outcome {
         }
         Command::Logs(args) => logs(&plugin, &namespace, args),
         Command::Debug(args) => debug(&plugin, namespace, args),
-        Command::Unlock(args) => storage::unlock(&plugin.cluster, &namespace, args, app),
+        Command::Unlock(args) => storage::unlock(&plugin.cluster, &namespace, &args, app),
         Command::Download(args) => storage::download(&plugin.cluster, &namespace, &args, app),
     }
 }
@@ -106,9 +106,9 @@ fn status(plugin: &Plugin, namespace: &str, args: &args::Status) -> Outcome {
     Ok(End::Done)
 }
 
-fn trigger(plugin: &Plugin, namespace: String, args: args::Trigger) -> Outcome {
+fn trigger(plugin: &Plugin, namespace: &str, args: args::Trigger) -> Outcome {
     let wanted = coffer_plugin::Trigger {
-        namespace: namespace.clone(),
+        namespace: namespace.to_owned(),
         configuration: args.configuration,
         sessions: args.sessions,
         dry_run: args.rehearsal.mode(),
@@ -117,13 +117,13 @@ fn trigger(plugin: &Plugin, namespace: String, args: args::Trigger) -> Outcome {
     let done = coffer_plugin::trigger(plugin, &wanted)?;
     line(&done.text);
     wait(&done, args.wait, |name, waiting| {
-        coffer_plugin::wait_for_backup(plugin, (&namespace, name), waiting, &mut complain)
+        coffer_plugin::wait_for_backup(plugin, (namespace, name), waiting, &mut complain)
     })
 }
 
-fn restore(plugin: &Plugin, namespace: String, args: args::Restore) -> Outcome {
+fn restore(plugin: &Plugin, namespace: &str, args: args::Restore) -> Outcome {
     let wanted = coffer_plugin::Restore {
-        namespace: namespace.clone(),
+        namespace: namespace.to_owned(),
         name: args.name,
         repository: args.repository,
         snapshot: args.snapshot,
@@ -134,14 +134,14 @@ fn restore(plugin: &Plugin, namespace: String, args: args::Restore) -> Outcome {
         addon: args.addon,
         task: args.task,
         encryption_secret: args.encryption_secret,
-        timeout: args.restore_timeout,
+        timeout: args.limit,
         dry_run: args.rehearsal.mode(),
         format: args.shown.format(),
     };
     let done = coffer_plugin::restore(plugin, &wanted)?;
     line(&done.text);
     wait(&done, args.wait, |name, waiting| {
-        coffer_plugin::wait_for_restore(plugin, (&namespace, name), waiting, &mut complain)
+        coffer_plugin::wait_for_restore(plugin, (namespace, name), waiting, &mut complain)
     })
 }
 

@@ -23,7 +23,7 @@ use crate::output::{counted, line};
 use crate::progress::Reporter;
 
 /// Removes locks of a Repository.
-pub(super) fn unlock(cluster: &Cluster, namespace: &str, args: args::Unlock, app: &App) -> Outcome {
+pub(super) fn unlock(cluster: &Cluster, namespace: &str, args: &args::Unlock, app: &App) -> Outcome {
     let which = (args.session.as_deref(), args.component.as_deref());
     let destinations = coffer_resolve::repository_by_name(cluster, (namespace, &args.repository), which)?;
     destinations.iter().try_for_each(|one| reachable(&one.storage, args.volume.local_root, app))?;
@@ -148,7 +148,8 @@ fn reachable(storage: &StorageConfig, local: Option<Local>, app: &App) -> Result
 fn is_inside(endpoint: &str) -> bool {
     let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let host = host.split(['/', ':']).next().unwrap_or_default();
-    host.ends_with(".svc") || host.ends_with(".svc.cluster.local")
+    let is_service = |name: &str| name.rsplit_once('.').is_some_and(|(_, last)| last == "svc");
+    is_service(host) || host.strip_suffix(".cluster.local").is_some_and(is_service)
 }
 
 /// The files of one restic snapshot.

@@ -23,16 +23,21 @@ pub(crate) struct Request {
 
 type Key = (String, String, String);
 
+/// Whether a request is allowed.
+type Granted = Box<dyn Fn(&Request) -> bool + Send>;
+/// What others change meanwhile.
+type Meanwhile = Box<dyn FnMut(&Request) -> Vec<(Key, Value)> + Send>;
+
 #[derive(Default)]
 struct State {
     objects: BTreeMap<Key, Value>,
     version: u64,
     requests: Vec<Request>,
-    granted: Option<Box<dyn Fn(&Request) -> bool + Send>>,
+    granted: Option<Granted>,
     /// Answers to the next requests, instead of what would be true.
     trouble: Vec<(&'static str, u16)>,
     /// Called before a status is patched.
-    meanwhile: Option<Box<dyn FnMut(&Request) -> Vec<(Key, Value)> + Send>>,
+    meanwhile: Option<Meanwhile>,
 }
 
 /// The cluster.
@@ -186,7 +191,7 @@ impl Fake {
             "list" => state.list(&request, parts.uri.query().unwrap_or_default()),
             "create" => state.create(key, serde_json::from_slice(body).unwrap()),
             "patch" => state.patch(&key, sub, &request, &serde_json::from_slice(body).unwrap()),
-            "delete" => state.delete(&key, serde_json::from_slice(body).unwrap_or_default()),
+            "delete" => state.delete(&key, &serde_json::from_slice(body).unwrap_or_default()),
             verb => panic!("no {verb} here"),
         }
     }
@@ -264,7 +269,7 @@ impl State {
         (200, after)
     }
 
-    fn delete(&mut self, key: &Key, options: Value) -> (u16, Value) {
+    fn delete(&mut self, key: &Key, options: &Value) -> (u16, Value) {
         let Some(mut object) = self.objects.get(key).cloned() else { return missing(key) };
         let uid = &options["preconditions"]["uid"];
         if !uid.is_null() && *uid != object["metadata"]["uid"] {

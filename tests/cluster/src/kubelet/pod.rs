@@ -98,7 +98,7 @@ pub(super) async fn live(host: Arc<Host>, pod: watch::Receiver<Pod>, order: watc
         containers: spec.containers.iter().map(|_| waiting(reason)).collect(),
     };
     if let Err(error) = life.run(&mut stops).await {
-        let why = Reason { reason: "PlayerError".into(), message: format!("{error:#}"), disruption: false };
+        let why = Reason { word: "PlayerError".into(), message: format!("{error:#}"), disruption: false };
         life.report(Some(&why)).await;
     }
 }
@@ -174,7 +174,7 @@ impl Life {
         let mut images = Vec::new();
         for container in containers.clone() {
             if let Some(image) = self.image(container) {
-                images.push(image)
+                images.push(image);
             } else {
                 let name = container.image.as_deref().unwrap_or_default();
                 self.blocked("ImagePullBackOff", &format!("Back-off pulling image {name:?}")).await;
@@ -319,7 +319,7 @@ impl Life {
         match stop {
             Stop::Vanished => {}
             Stop::Evicted(message) => {
-                let why = Reason { reason: "Evicted".into(), message, disruption: true };
+                let why = Reason { word: "Evicted".into(), message, disruption: true };
                 self.report(Some(&why)).await;
             }
             Stop::Deleted => {

@@ -114,7 +114,9 @@ impl Process {
         let asked = tokio::time::timeout(grace, async {
             loop {
                 // Again and again: a process that is still being started does not hear it.
-                inner(self.outer).into_iter().for_each(|pid| signal("TERM", pid));
+                if let Some(pid) = inner(self.outer) {
+                    signal("TERM", pid);
+                }
                 if let Ok(code) = tokio::time::timeout(Duration::from_millis(500), self.ended()).await {
                     return code;
                 }
@@ -153,7 +155,9 @@ fn inner(outer: u32) -> Option<u32> {
 
 /// The kernel ends a process namespace with its first process.
 fn kill_namespace(outer: u32) {
-    inner(outer).into_iter().for_each(|pid| signal("KILL", pid));
+    if let Some(pid) = inner(outer) {
+        signal("KILL", pid);
+    }
     signal("KILL", outer);
 }
 

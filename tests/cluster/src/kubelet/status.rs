@@ -28,7 +28,7 @@ impl State {
 /// Why a pod failed that did not fail by itself.
 #[derive(Clone, Debug)]
 pub(super) struct Reason {
-    pub(super) reason: String,
+    pub(super) word: String,
     pub(super) message: String,
     /// Whether the node took the pod away (condition `DisruptionTarget`).
     pub(super) disruption: bool,
@@ -79,7 +79,7 @@ pub(super) fn patch(pod: &Pod, started: &str, inits: &[State], containers: &[Sta
     conditions.extend(others.filter(|other| !known.contains(&other.type_)).map(|other| json!(other)));
     json!({ "status": {
         "phase": phase,
-        "reason": why.map(|why| &why.reason),
+        "reason": why.map(|why| &why.word),
         "message": why.map(|why| &why.message),
         "hostIP": "127.0.0.1",
         "podIP": "127.0.0.1",

@@ -133,7 +133,6 @@ async fn token(host: &Host, pod: &Pod, source: &ServiceAccountTokenProjection) -
         audiences: source.audience.iter().cloned().collect(),
         bound_object_ref: Some(bound),
         expiration_seconds: source.expiration_seconds,
-        ..TokenRequestSpec::default()
     };
     let accounts: Api<ServiceAccount> = Api::namespaced(host.client.clone(), &pod.namespace().unwrap_or_default());
     let request = TokenRequest { spec: request, ..TokenRequest::default() };
