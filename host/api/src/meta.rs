@@ -44,6 +44,9 @@ pub mod annotation {
     /// On a BackupConfiguration: the RestoreSessions for which it is paused, each as `namespace/name/uid`, separated by
     /// commas. Coffer's own.
     pub const PAUSED_BY: &str = "coffer.dev/paused-by";
+    /// On a Job, its pods and what was made for it: the object that it works for, as `Kind/namespace/name`. Labels may be
+    /// too short for a name. Coffer's own.
+    pub const INVOKER: &str = "coffer.dev/invoker";
     /// Set to `true` when the data of an object that is being deleted is gone. Coffer's own.
     pub const WIPED: &str = "coffer.dev/wiped";
     /// On a Namespace: the namespaces whose objects may reach into it, separated by commas, or `*` for all; see

@@ -5,6 +5,7 @@ use std::time::Duration;
 use coffer_api::core::{BackupConfiguration, BackupSession};
 use coffer_api::k8s_openapi::api::batch::v1::Job;
 use coffer_api::k8s_openapi::api::core::v1::Pod;
+use coffer_api::meta::annotation::INVOKER;
 use coffer_api::meta::label;
 use coffer_api::{ResourceExt as _, names};
 use coffer_resolve::Kind;
@@ -17,8 +18,6 @@ use crate::Plugin;
 use crate::error::PluginError;
 use crate::subject::{Subject, word};
 
-/// The object that a Job and its pods work for, as `Kind/namespace/name`: the operator's own annotation.
-const INVOKER: &str = "coffer.dev/invoker";
 /// How often it is looked whether to stop, and whether a pod has started.
 const GLANCE: Duration = Duration::from_millis(500);
 /// How long a stream may say nothing before it is asked whether its pod is still there.

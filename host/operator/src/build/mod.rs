@@ -13,16 +13,13 @@ pub(crate) mod volumes;
 
 use std::collections::BTreeMap;
 
+pub(crate) use coffer_api::meta::annotation::INVOKER;
 use coffer_api::meta::{self, label};
 use coffer_api::names;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
 
 use crate::error::Error;
-
-/// Annotation of Jobs and their pods: the object that they work for, as `Kind/namespace/name`. Labels may be too short
-/// for a name.
-pub(crate) const INVOKER: &str = "coffer.dev/invoker";
 
 /// The object that a Job works for.
 #[derive(Debug, Clone, PartialEq, Eq)]
