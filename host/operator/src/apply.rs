@@ -161,6 +161,17 @@ pub(crate) async fn delete<K: Object>(
     }
 }
 
+/// Deletes an object if it is as it was read. If it is not, that is an error, and worth another look.
+pub(crate) async fn delete_unchanged<K: Object>(client: &Client, object: &K) -> Result<(), Error> {
+    let (namespace, name) = place(object)?;
+    let preconditions = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+    let params = DeleteParams::background().preconditions(preconditions);
+    match api::<K>(client, &namespace).delete(&name, &params).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => other.map(drop).map_err(asked("delete", object)),
+    }
+}
+
 /// Deletes the object of a name if it was made for `invoker`. What the cache does not know as such is looked for past it.
 pub(crate) async fn delete_made_for<K: Object>(
     client: &Client,

@@ -13,8 +13,11 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::Object;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Class, Error};
+use crate::events::{self, Note};
+use crate::jobs;
 
 /// Pause that joins the changes of one moment into one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -23,13 +26,15 @@ const LATER: Duration = Duration::from_secs(2);
 /// The longest that one reconcile may take. A connection that died without a word would hold it for ever, and its object with it; every step can be
 /// repeated, so what is given up costs nothing.
 const LONGEST: Duration = Duration::from_mins(1);
+/// Reason of the event that tells of it.
+const FAILED: &str = "ReconcileFailed";
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
 
 /// A controller: a kind, and what to do with an object of it.
 pub(crate) trait Controller: Send + Sync + 'static {
     /// The kind.
-    type Object: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static;
+    type Object: Object + Sync;
     /// For logs and metrics.
     const NAME: &'static str;
 
@@ -98,18 +103,24 @@ pub(crate) async fn run<C: Controller>(
     let failures = Arc::new(Failures::<C::Object>::default());
     let names =
         futures::stream::iter(all).chain(stream(changes)).take_until(stop.cancelled_owned()).map(Ok::<_, Never>);
-    let counted = Arc::clone(&failures);
+    let (counted, left) = (Arc::clone(&failures), Arc::clone(&context));
     let reconcile = move |object: Arc<C::Object>, context: Arc<Context>| {
         let counted = Arc::clone(&counted);
         async move {
             let key = ObjectRef::from_obj(object.as_ref());
             let begin = Instant::now();
+            let told = Arc::clone(&object);
             let reconcile = C::reconcile(object, Arc::clone(&context));
             let outcome = tokio::time::timeout(LONGEST, reconcile).await.unwrap_or(Err(Error::Silent(LONGEST)));
             let class = outcome.as_ref().err().map(Error::class);
             context.metrics.reconciled(C::NAME, class, begin.elapsed());
-            if outcome.is_ok() {
-                counted.forget(&key);
+            match &outcome {
+                Ok(_) => counted.forget(&key),
+                Err(error) if is_worth_telling(error, counted.count(&key)) => {
+                    events::publish(&context.recorder, told.as_ref(), vec![Note::warning(FAILED, error.to_string())])
+                        .await;
+                }
+                Err(_) => {}
             }
             outcome
         }
@@ -118,7 +129,7 @@ pub(crate) async fn run<C: Controller>(
     let policy = move |object: Arc<C::Object>, error: &Error, _: Arc<Context>| {
         let key = ObjectRef::from_obj(object.as_ref());
         let class = error.class();
-        let pause = class.pause(failures.count(&key));
+        let pause = class.pause(failures.so_far(&key));
         if error.is_conflict() {
             tracing::debug!(controller = C::NAME, object = %key, %error, "object changed meanwhile, again");
         } else {
@@ -130,12 +141,24 @@ pub(crate) async fn run<C: Controller>(
     let mut done = std::pin::pin!(controller::applier(reconcile, policy, context, store, names, config));
     while let Some(result) = done.next().await {
         match result {
-            // Reported by the policy; an object that is gone needs nothing.
-            Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            // Reported by the policy.
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+            Err(controller::Error::ObjectNotFound(gone)) => {
+                let namespace = gone.namespace.unwrap_or_default();
+                if let Err(error) = jobs::remove_left::<C::Object>(&left, &namespace, &gone.name).await {
+                    tracing::warn!(controller = C::NAME, object = %gone.name, %error, "what was made for it could not be removed");
+                }
+            }
             Err(error) => tracing::error!(controller = C::NAME, %error, "the queue of a controller failed"),
         }
     }
     tracing::info!(controller = C::NAME, "controller stopped");
+}
+
+/// Whether whoever looks at the object should read of a failure: not of what another try mends, and ever more rarely of what stays.
+fn is_worth_telling(error: &Error, failures: u32) -> bool {
+    let lasts = if error.class() == Class::Transient { failures > 4 } else { failures > 1 };
+    lasts && failures.is_power_of_two() && !error.is_conflict()
 }
 
 /// The queue never fails.
@@ -156,6 +179,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Default for Failures<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> Failures<K> {
+    /// Counts one more, and returns how many there are.
     fn count(&self, key: &ObjectRef<K>) -> u32 {
         let mut map = lock(&self.0);
         let count = map.entry(key.clone()).or_default();
@@ -163,7 +187,34 @@ impl<K: Resource<DynamicType = ()> + 'static> Failures<K> {
         *count
     }
 
+    fn so_far(&self, key: &ObjectRef<K>) -> u32 {
+        lock(&self.0).get(key).copied().unwrap_or_default()
+    }
+
     fn forget(&self, key: &ObjectRef<K>) {
         lock(&self.0).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn told(error: &Error) -> Vec<u32> {
+        (1..=20).filter(|failures| is_worth_telling(error, *failures)).collect()
+    }
+
+    #[test]
+    fn what_lasts_is_told_ever_more_rarely() {
+        let answer = |code: u16, reason: &str| {
+            Error::api("create Job demo/sample")(kube::Error::Api(
+                Status::failure("no", reason).with_code(code).boxed(),
+            ))
+        };
+        assert_eq!(told(&answer(403, "Forbidden")), [2, 4, 8, 16]);
+        assert_eq!(told(&answer(500, "InternalError")), [8, 16]);
+        assert_eq!(told(&answer(409, "Conflict")), [0_u32; 0]);
     }
 }

@@ -84,13 +84,17 @@ impl Error {
     }
 
     /// Whether a step that has been due for `waited` will not succeed any more. What others have to do first they may do
-    /// until `limit`.
+    /// until `limit`, and so long may an internal error last: a webhook that has broken for good is one.
     pub fn is_hopeless(&self, waited: Duration, limit: Duration) -> bool {
         match self.class() {
             Class::Terminal => true,
             Class::Waiting => waited >= limit,
-            Class::Transient => false,
+            Class::Transient => waited >= limit && self.is_internal(),
         }
+    }
+
+    fn is_internal(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 500))
     }
 
     /// Whether the API server said that the object has changed since it was read.
@@ -170,6 +174,9 @@ mod tests {
 
     #[rstest]
     #[case(409, 9999, false)]
+    #[case(503, 9999, false)]
+    #[case(500, 1799, false)]
+    #[case(500, 1800, true)]
     #[case(403, 1799, false)]
     #[case(403, 1800, true)]
     #[case(422, 0, true)]

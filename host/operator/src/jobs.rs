@@ -51,11 +51,10 @@ pub(crate) async fn state<O: Resource<DynamicType = ()>>(
     (namespace, name): (&str, &str),
     must: bool,
 ) -> Result<JobState, Error> {
-    let mut job = stores::get(&context.stores.jobs, namespace, name);
-    if job.is_none() && must {
-        job = apply::read::<Job>(&context.client, namespace, name).await?.map(Arc::new);
-    }
-    let job = job.filter(|job| belongs(job.as_ref(), owner));
+    let job = match known(context, owner, (namespace, name)) {
+        None if must => read(context, owner, (namespace, name)).await?,
+        known => known,
+    };
     let pods = match &job {
         Some(job) => context.stores.pods_of(job),
         None => context.stores.pods_left(&Invoker::of(owner), namespace, name),
@@ -63,9 +62,36 @@ pub(crate) async fn state<O: Resource<DynamicType = ()>>(
     Ok(job_state::of(job.as_deref(), &pods, context.now()))
 }
 
-/// Deletes one Job with its pods; whether it was still there. What it was allowed to do stays until [`unbind`].
-pub(crate) async fn delete(context: &Context, namespace: &str, name: &str) -> Result<bool, Error> {
-    apply::delete::<Job>(&context.client, namespace, name, None).await
+/// The Job of `owner` as the cache knows it. One of that name that is another's, or that was made for an owner of the same name before, is none.
+fn known<O: Resource<DynamicType = ()>>(
+    context: &Context,
+    owner: &O,
+    (namespace, name): (&str, &str),
+) -> Option<Arc<Job>> {
+    stores::get(&context.stores.jobs, namespace, name).filter(|job| belongs(job.as_ref(), owner))
+}
+
+async fn read<O: Resource<DynamicType = ()>>(
+    context: &Context,
+    owner: &O,
+    (namespace, name): (&str, &str),
+) -> Result<Option<Arc<Job>>, Error> {
+    let job = apply::read::<Job>(&context.client, namespace, name).await?;
+    Ok(job.filter(|job| belongs(job, owner)).map(Arc::new))
+}
+
+/// Deletes one Job of `owner` with its pods; whether it was still there. What it was allowed to do stays until [`unbind`].
+pub(crate) async fn delete<O: Resource<DynamicType = ()>>(
+    context: &Context,
+    owner: &O,
+    (namespace, name): (&str, &str),
+) -> Result<bool, Error> {
+    let job = match known(context, owner, (namespace, name)) {
+        None => read(context, owner, (namespace, name)).await?,
+        known => known,
+    };
+    let Some(uid) = job.and_then(|job| job.uid()) else { return Ok(false) };
+    apply::delete::<Job>(&context.client, namespace, name, Some(&uid)).await
 }
 
 /// Takes away what the Jobs of an object were allowed to do, in all namespaces.
@@ -105,4 +131,15 @@ pub(crate) async fn remove_all(context: &Context, invoker: &Invoker) -> Result<b
     }
     unbind(context, invoker).await?;
     Ok(any)
+}
+
+/// Removes what was made for an object that is gone, and that the caches knew of too late. Nothing is asked if they know of nothing.
+pub(crate) async fn remove_left<O: Object>(context: &Context, namespace: &str, name: &str) -> Result<(), Error> {
+    let invoker = Invoker { kind: O::kind(&()).into_owned(), namespace: namespace.to_owned(), name: name.to_owned() };
+    let stores = &context.stores;
+    let is_clean = stores.jobs_of(&invoker).is_empty() && stores.bindings_of(&invoker).is_empty();
+    if is_clean || apply::read::<O>(&context.client, namespace, name).await?.is_some() {
+        return Ok(());
+    }
+    remove_all(context, &invoker).await.map(drop)
 }

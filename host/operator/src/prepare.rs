@@ -72,7 +72,7 @@ pub(crate) async fn drive_patiently<O: Object>(
     if let Some(left) = pause.checked_sub(age).filter(|left| !left.is_zero()) {
         return Ok(Progress::Failed(why, left));
     }
-    jobs::delete(context, place.0, place.1).await?;
+    jobs::delete(context, owner, place).await?;
     Ok(Progress::Failed(why, Duration::from_secs(1)))
 }
 

@@ -120,7 +120,11 @@ fn spec_changed<K: Resource>(old: Option<&K>, new: Option<&K>) -> bool {
 
 fn storage(context: &Context, old: Option<&BackupStorage>, new: Option<&BackupStorage>) {
     let (namespace, name) = id(old, new);
-    context.queues.storages.push(&namespace, &name);
+    if only_summed_up(old, new) {
+        context.queues.storages.push_later(&namespace, &name);
+    } else {
+        context.queues.storages.push(&namespace, &name);
+    }
     let phase = |one: &BackupStorage| one.status.as_ref().and_then(|status| status.phase);
     if spec_changed(old, new) {
         // Of two that contradict each other one waits for the other to change.
@@ -142,6 +146,23 @@ fn storage(context: &Context, old: Option<&BackupStorage>, new: Option<&BackupSt
             push(&context.queues.repositories, repository.as_ref());
         }
     }
+}
+
+/// Whether nothing differs but what the operator itself writes of the repositories in it, with every change of theirs.
+fn only_summed_up(old: Option<&BackupStorage>, new: Option<&BackupStorage>) -> bool {
+    let rest = |one: &BackupStorage| {
+        let mut one = one.clone();
+        one.metadata.resource_version = None;
+        one.metadata.managed_fields = None;
+        if let Some(status) = &mut one.status {
+            status.repositories.clear();
+            status.total_size = None;
+        }
+        one
+    };
+    old.zip(new).is_some_and(|(old, new)| {
+        old.metadata.resource_version != new.metadata.resource_version && rest(old) == rest(new)
+    })
 }
 
 fn policy(context: &Context, old: Option<&RetentionPolicy>, new: Option<&RetentionPolicy>) {
@@ -377,6 +398,10 @@ fn account(context: &Context, old: Option<&ServiceAccount>, new: Option<&Service
 }
 
 fn binding(context: &Context, old: Option<&RoleBinding>, new: Option<&RoleBinding>) {
+    // What works for an object that has ended may come into sight after that.
+    if let Some(binding) = new.or(old) {
+        to_invoker(context, binding);
+    }
     if new.is_none() || old.is_some() {
         to_owner(context, old, new);
     }

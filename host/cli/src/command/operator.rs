@@ -15,6 +15,10 @@ const PASSED_ON: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_pro
 /// How often it is looked whether somebody asked the program to stop.
 const GLANCE: Duration = Duration::from_millis(200);
 
+/// How long an API server may say nothing: longer than a watch without news, which ends by itself after 290 s. Without it a list whose
+/// server has vanished would be waited for without end.
+const SILENCE: Duration = Duration::from_secs(310);
+
 /// Runs the operator until a signal.
 pub(crate) fn run(args: args::Operator, app: &App) -> Outcome {
     let namespace = app.global.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
@@ -37,7 +41,9 @@ pub(crate) fn run(args: args::Operator, app: &App) -> Outcome {
     let runtime = runtime.map_err(|error| Failure::Other(format!("no threads for the operator: {error}")))?;
     let cancel = app.cancel.clone();
     runtime.block_on(async {
-        let config = Config::infer().await.map_err(|error| unusable(&error))?;
+        let mut config = Config::infer().await.map_err(|error| unusable(&error))?;
+        config.read_timeout = Some(SILENCE);
+        config.reset_reader_on_write = true;
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;
         let stopped = async move {
             while cancel.reason().is_none() {

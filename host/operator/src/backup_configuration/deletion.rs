@@ -37,8 +37,13 @@ pub(super) async fn run(configuration: &Arc<BackupConfiguration>, context: &Cont
         return Ok(Action::requeue(SOON));
     }
     for (name, policy) in repositories::policies(configuration) {
-        let Some(repository) = view.repositories.get(&name) else { continue };
-        release(&view, repository, policy, context).await?;
+        let repository = match view.repositories.get(&name) {
+            Some(known) => Some(Arc::clone(known)),
+            None => apply::read::<Repository>(&context.client, &view.namespace, &name).await?.map(Arc::new),
+        };
+        if let Some(repository) = repository {
+            release(&view, &repository, policy, context).await?;
+        }
     }
     apply::remove_finalizer(&context.client, configuration.as_ref()).await?;
     Ok(Action::await_change())

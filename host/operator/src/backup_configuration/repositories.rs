@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use coffer_api::core::{BackupConfiguration, RepositoryDeletionPolicy};
+use coffer_api::storage::Repository;
 use kube::ResourceExt as _;
 
 use super::all_repositories;
@@ -25,6 +26,10 @@ pub(super) async fn ensure(view: &View, context: &Context) -> Result<(), Error> 
         }
         let policy = policies.get(name).copied().flatten();
         let wanted = build::repository::build(&view.configuration, reference, storage, policy);
+        // What the cache does not know was not compared with what is wanted.
+        if existing.is_none() && apply::read::<Repository>(&context.client, &view.namespace, name).await?.is_some() {
+            return Err(Error::Waiting(format!("Repository {}/{name} has just appeared", view.namespace)));
+        }
         apply::ensure(&context.client, existing.map(AsRef::as_ref), wanted).await?;
     }
     Ok(())

@@ -131,8 +131,11 @@ fn repositories(view: &View, problems: &mut Vec<String>) {
         if let Some(existing) = view.repositories.get(name) {
             problems.extend(differs(existing, view, storage, directory));
         }
+        // Of two that came at once the older one stays.
+        let ours = view.repositories.get(name).map(|existing| age(existing));
         let taken = view.neighbours.iter().find(|other| {
             (other.namespace().as_deref(), other.name_any().as_str()) != (Some(&view.namespace), name)
+                && ours.as_ref().is_none_or(|ours| age(other) < *ours)
                 && other.spec.storage_ref.as_ref().is_some_and(|one| same(one, other.namespace().as_deref(), storage))
                 && other.spec.path.as_deref() == Some(directory)
         });
@@ -144,6 +147,11 @@ fn repositories(view: &View, problems: &mut Vec<String>) {
             ));
         }
     }
+}
+
+/// The order in which Repositories came.
+fn age(repository: &Repository) -> impl Ord + use<> {
+    (repository.creation_timestamp().map(|time| time.0), repository.namespace(), repository.name_any())
 }
 
 /// How an existing Repository of the name contradicts what is wanted.

@@ -71,7 +71,7 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
         }
         Step::StopExecutor => {
             let (namespace, name) = apply::place(view.session.as_ref())?;
-            jobs::delete(context, &namespace, &name).await?;
+            jobs::delete(context, view.session.as_ref(), (&namespace, &name)).await?;
         }
         Step::StartRetention => match Box::pin(start_retention(view, &mut status, context)).await {
             Ok(Retention::Noted) => {}
@@ -83,7 +83,7 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
             }
             Err(error) => {
                 // The backup may have taken hours; this was not due before its end.
-                let since = plan::backed_up(view).or_else(|| when(&status, BACKUP_EXECUTOR_ENSURED));
+                let since = plan::backed_up(view, now).or_else(|| when(&status, BACKUP_EXECUTOR_ENSURED));
                 let change = given_up(since, &error, RETENTION_POLICY_EXECUTOR_ENSURED, context).ok_or(error)?;
                 for one in &mut status.retention_policy {
                     one.phase = Some(RetentionPolicyApplyPhase::FailedToApply);
@@ -94,7 +94,7 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
         },
         Step::StopRetention => {
             let (namespace, name) = apply::place(view.session.as_ref())?;
-            jobs::delete(context, &namespace, &retention_job(&name)).await?;
+            jobs::delete(context, view.session.as_ref(), (&namespace, &retention_job(&name))).await?;
         }
         Step::Finish(outdated) => remove_outdated(view, &outdated, context).await?,
         Step::Unbind => jobs::unbind(context, &Invoker::of(view.session.as_ref())).await?,

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use coffer_api::core::BackupSession;
 use coffer_api::phase;
-use coffer_api::storage::Snapshot;
-use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
 use crate::apply;
@@ -33,8 +31,7 @@ pub(super) async fn run(session: &Arc<BackupSession>, context: &Context) -> Resu
         let status = snapshot.status.clone().unwrap_or_default();
         if status.components.is_empty() && !phase::is_final(phase::snapshot(&status)) {
             // Nothing was begun, so there is nothing to keep a record of.
-            let (namespace, name) = apply::place(snapshot.as_ref())?;
-            apply::delete::<Snapshot>(&context.client, &namespace, &name, snapshot.uid().as_deref()).await?;
+            apply::delete_unchanged(&context.client, snapshot.as_ref()).await?;
         }
     }
     condemn(&view.parts, "its BackupSession was deleted before it had ended", context).await?;

@@ -177,7 +177,7 @@ impl Planner<'_> {
 
     /// Whether the Job goes on long after its last result.
     fn lingers(&self) -> bool {
-        backed_up(self.view).is_some_and(|last| elapsed(Some(last), self.now) > self.limits.prepare)
+        backed_up(self.view, self.now).is_some_and(|last| elapsed(Some(last), self.now) > self.limits.prepare)
     }
 
     fn retention_lingers(&self) -> bool {
@@ -198,9 +198,10 @@ impl Planner<'_> {
             // Nothing may run any more when the session says that it has ended.
             let step = match &self.view.retention {
                 state if state.is_over() => return None,
-                JobState::Waiting(..) => Step::StopRetention,
+                // It has been given up.
+                JobState::Waiting(since, _) if *since >= self.limits.start => Step::StopRetention,
                 // It said all and is not gone: something beside it in its pod runs on.
-                JobState::Running if self.retention_lingers() => Step::StopRetention,
+                JobState::Running | JobState::Waiting(..) if self.retention_lingers() => Step::StopRetention,
                 _ => Step::Nothing,
             };
             return Some(self.clone_with(step, Some(self.limits.resync)));
@@ -298,9 +299,14 @@ impl Part {
     }
 }
 
-/// Since when the Snapshots of a session have said all that they will: what comes after the backup is due since then.
-pub(super) fn backed_up(view: &View) -> Option<Timestamp> {
-    let written = |part: &Part| part.snapshot.as_ref()?.status.as_ref()?.last_update_time.as_ref().map(|time| time.0);
+/// Since when the Snapshots of a session have said all that they will: what comes after the backup is due since then. What has just been said is
+/// not dated yet.
+pub(super) fn backed_up(view: &View, now: Timestamp) -> Option<Timestamp> {
+    let written = |part: &Part| {
+        let status = part.snapshot.as_ref()?.status.as_ref()?;
+        let is_dated = status.phase.is_some_and(phase::is_final);
+        if is_dated { status.last_update_time.as_ref().map(|time| time.0) } else { Some(now) }
+    };
     view.parts.iter().filter_map(written).max()
 }
 

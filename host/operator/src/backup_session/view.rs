@@ -67,12 +67,13 @@ pub(crate) async fn of(session: &Arc<BackupSession>, context: &Context) -> Resul
     for decided in status.map(|status| status.snapshots.as_slice()).unwrap_or_default() {
         let snapshot_name = decided.name.clone().unwrap_or_default();
         let repository_name = decided.repository.clone().unwrap_or_default();
-        let mut snapshot = stores::get(&stores.snapshots, &namespace, &snapshot_name);
-        if snapshot.is_none() && tried {
-            snapshot = apply::read(&context.client, &namespace, &snapshot_name).await?.map(Arc::new);
-        }
         // Another's Snapshot of that name is none of it.
-        let snapshot = snapshot.filter(|snapshot| build::snapshot::is_of(snapshot, session));
+        let is_of = |snapshot: &Arc<Snapshot>| build::snapshot::is_of(snapshot, session);
+        let mut snapshot = stores::get(&stores.snapshots, &namespace, &snapshot_name).filter(is_of);
+        if snapshot.is_none() && tried {
+            let read = apply::read(&context.client, &namespace, &snapshot_name).await?;
+            snapshot = read.map(Arc::new).filter(is_of);
+        }
         let repository = stores::get(&stores.repositories, &namespace, &repository_name);
         parts.push(Part { repository_name, repository, snapshot_name, snapshot });
     }

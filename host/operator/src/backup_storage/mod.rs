@@ -83,7 +83,7 @@ async fn initialize(
             let changed = BACKEND_INITIALIZED.unknown_because("the settings of the storage have changed");
             condition::set(&mut status.conditions, changed, context.now());
         } else {
-            jobs::delete(context, &work.namespace, &work.name).await?;
+            jobs::delete(context, storage, (&work.namespace, &work.name)).await?;
         }
         return Ok((status::Step::Working("the settings have changed".to_owned()), Some(Duration::from_secs(1))));
     }

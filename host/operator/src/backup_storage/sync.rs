@@ -75,7 +75,7 @@ pub(super) async fn drive(
     let job = stores::get(&context.stores.jobs, place.0, place.1);
     if !matches!(state, JobState::Missing) && state.is_over() && job.is_some_and(|job| falls_short(&job, &work.reach)) {
         // It could not reach what has been opened since.
-        jobs::delete(context, place.0, place.1).await?;
+        jobs::delete(context, storage, place).await?;
         return Ok(Some(Duration::from_secs(1)));
     }
     let since = condition::find(&status.conditions, REPOSITORIES_SYNCED).map(|one| one.last_transition_time.0);

@@ -41,7 +41,7 @@ pub(super) async fn run(view: &View, plan: Plan, context: &Context) -> Result<Ac
         }
         Step::StopExecutor => {
             let (namespace, name) = apply::place(session)?;
-            jobs::delete(context, &namespace, &name).await?;
+            jobs::delete(context, session, (&namespace, &name)).await?;
         }
         Step::Finish => {
             // The end is the end, whatever becomes of the backups: `pause::settle` takes the name of a restore that is over off.

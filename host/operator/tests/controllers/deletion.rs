@@ -33,6 +33,11 @@ async fn gone(world: &World, resource: &str, name: &str) {
     world.until(&format!("{resource} {name} is gone"), |fake| fake.get(resource, "demo", name).is_none()).await;
 }
 
+/// They go after what owns them.
+async fn no_snapshot_is_left(world: &World) {
+    world.until("no Snapshot is left", |fake| fake.all(SNAPSHOTS).is_empty()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_goes_with_its_sessions_and_each_policy_is_kept() {
     for (policy, stays, wipes) in [
@@ -46,6 +51,10 @@ async fn a_configuration_goes_with_its_sessions_and_each_policy_is_kept() {
         backed_up(&world, repository(policy)).await;
         world.fake.delete(CONFIGURATIONS, "demo", "sample");
         gone(&world, CONFIGURATIONS, "sample").await;
+        if !stays {
+            gone(&world, REPOSITORIES, "sample-repo").await;
+            no_snapshot_is_left(&world).await;
+        }
         world.settled().await;
         assert!(world.fake.all(SESSIONS).is_empty() && world.fake.all(CRON_JOBS).is_empty(), "{policy:?}");
         assert_eq!(world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some(), stays, "{policy:?}");
@@ -88,12 +97,12 @@ async fn a_storage_goes_with_the_objects_in_it_and_its_policy_decides_for_the_da
         world.fake.edit(STORAGES, "demo", "s3", |one| one["spec"]["deletionPolicy"] = json!(policy));
         world.fake.delete(STORAGES, "demo", "s3");
         gone(&world, STORAGES, "s3").await;
+        no_snapshot_is_left(&world).await;
+        world.phase(CONFIGURATIONS, "sample", "NotReady").await;
         world.settled().await;
         assert!(world.fake.all(REPOSITORIES).is_empty() && world.fake.all(SNAPSHOTS).is_empty(), "{policy}");
         let expected: &[&str] = if wipes { &["demo/cleanup-s3"] } else { &[] };
         assert_eq!(wiped(&world), expected, "{policy}");
-        let configuration = world.fake.get(CONFIGURATIONS, "demo", "sample").unwrap();
-        assert_eq!(configuration["status"]["phase"], "NotReady");
     }
 }
 
@@ -106,10 +115,10 @@ async fn a_repository_wipes_out_by_its_own_policy() {
         world.fake.delete(CONFIGURATIONS, "demo", "sample");
         gone(&world, CONFIGURATIONS, "sample").await;
         gone(&world, REPOSITORIES, "sample-repo").await;
+        no_snapshot_is_left(&world).await;
         world.settled().await;
         let expected: &[&str] = if wipes { &["demo/cleanup-repository-sample-repo"] } else { &[] };
         assert_eq!(wiped(&world), expected, "{policy}");
-        assert!(world.fake.all(SNAPSHOTS).is_empty(), "{policy}");
     }
 }
 
@@ -165,6 +174,8 @@ async fn a_session_that_is_deleted_takes_its_job_with_it() {
     world
         .fake
         .edit(SNAPSHOTS, "demo", &snapshot, |one| one["status"]["components"] = json!({"dump": {"phase": "Running"}}));
+    // Now the operator knows that it has begun.
+    world.phase(SNAPSHOTS, &snapshot, "Running").await;
     world.fake.delete(SESSIONS, "demo", &session);
     gone(&world, SESSIONS, &session).await;
     world.settled().await;
@@ -241,6 +252,7 @@ async fn what_prepares_an_object_ends_before_it_is_wiped_out() {
     world.fake.create(CONFIGURATIONS, one);
     let job = "init-repository-sample-repo";
     world.runs(job).await;
+    world.settled().await;
     world.hold(job);
     world.fake.delete(CONFIGURATIONS, "demo", "sample");
     world.until("its Job is gone", |fake| fake.get(JOBS, "demo", job).is_none()).await;

@@ -10,8 +10,14 @@ use crate::world::{STORAGES, World};
 
 const LEASES: &str = "apis/coordination.k8s.io/v1/leases";
 
+/// Long enough that a leader on a busy machine renews in time.
 fn timing() -> Timing {
-    Timing { duration: Duration::from_secs(2), give_up: Duration::from_millis(1500), pause: Duration::from_millis(100) }
+    Timing { duration: Duration::from_secs(5), give_up: Duration::from_secs(4), pause: Duration::from_millis(100) }
+}
+
+/// Longer than a lease lasts that is not renewed.
+async fn a_lease_later() {
+    tokio::time::sleep(timing().duration + Duration::from_secs(1)).await;
 }
 
 fn holder(fake: &Fake) -> String {
@@ -27,12 +33,14 @@ async fn the_other_takes_over_when_the_leader_dies() {
     let _second = world.operator_with("second", Some(timing()));
     world.base();
     world.phase(STORAGES, "s3", "Ready").await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    a_lease_later().await;
     assert_eq!(holder(&world.fake), "first", "who renews is not displaced");
+    let renewed = |fake: &Fake| fake.get(LEASES, "coffer", "coffer-operator").unwrap()["spec"]["renewTime"].clone();
+    let (begin, before) = (Instant::now(), renewed(&world.fake));
+    world.until("the first renews it", |fake| renewed(fake) != before).await;
     first.kill();
-    let begin = Instant::now();
     world.until("the second leads", |fake| holder(fake) == "second").await;
-    assert!(begin.elapsed() >= Duration::from_millis(1500), "a lease is not taken before it has expired");
+    assert!(begin.elapsed() >= timing().duration, "a lease is not taken before it has expired");
     world.storage("demo", "another", json!({}));
     world.phase(STORAGES, "another", "Ready").await;
     let lease = world.fake.get(LEASES, "coffer", "coffer-operator").unwrap();
@@ -70,7 +78,7 @@ async fn of_many_candidates_one_leads() {
         (0..5).map(|number| world.operator_with(&format!("operator-{number}"), Some(timing()))).collect();
     world.until("one leads", |fake| !holder(fake).is_empty()).await;
     let leader = holder(&world.fake);
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    a_lease_later().await;
     assert_eq!(holder(&world.fake), leader);
     assert_eq!(world.fake.ever(LEASES).len(), 1);
     drop(operators);

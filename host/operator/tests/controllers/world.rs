@@ -145,14 +145,14 @@ impl World {
         let mut changes = self.fake.changes();
         let begin = Instant::now();
         while !so(&self.fake) {
-            if begin.elapsed() > Duration::from_secs(20) {
+            if begin.elapsed() > Duration::from_mins(1) {
                 let mut text = String::new();
                 for resource in [STORAGES, REPOSITORIES, CONFIGURATIONS, SESSIONS, SNAPSHOTS, RESTORES, JOBS] {
                     for object in self.fake.all(resource) {
                         let _ = writeln!(text, "{resource} {} {}", object["metadata"], object["status"]);
                     }
                 }
-                panic!("not within 20 seconds: {what}\n{text}");
+                panic!("not within a minute: {what}\n{text}");
             }
             let _ = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
         }
@@ -171,8 +171,14 @@ impl World {
         self.quiet(Duration::from_millis(600)).await;
     }
 
-    /// The same, with what the operator joins over two seconds.
+    /// The same, with what the operator joins over two seconds: storages list their repositories.
     pub async fn at_rest(&self) {
+        self.until("all repositories are listed", |fake| {
+            let storages = fake.all(STORAGES);
+            let listed = storages.iter().filter_map(|storage| storage["status"]["repositories"].as_array()).flatten();
+            listed.filter(|one| one["size"].is_string()).count() == fake.all(REPOSITORIES).len()
+        })
+        .await;
         self.quiet(Duration::from_millis(2600)).await;
     }
 
