@@ -149,7 +149,13 @@ impl Repository {
             }
             Err(error) => {
                 take_back_keys(&backend);
-                Err(error)
+                // The engine looks too, and then somebody else was faster.
+                let is_there = matches!(error, RepositoryError::Engine { .. }) && Self::exists(storage)?;
+                Err(if is_there {
+                    RepositoryError::AlreadyExists { location: store.location().to_owned() }
+                } else {
+                    error
+                })
             }
         }
     }

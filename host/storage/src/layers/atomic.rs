@@ -146,12 +146,20 @@ impl Writer {
     async fn publish(&mut self) -> Result<Metadata> {
         use oio::Write as _;
         let metadata = self.inner.close().await?;
-        if self.exclusive && self.exists().await? {
-            return Err(Error::new(ErrorKind::ConditionNotMatch, "the file exists already"));
+        let (temporary, path) = (Path::new("/").join(&self.temporary), Path::new("/").join(&self.path));
+        let directory = path.parent().map(Path::to_owned);
+        let linked = if self.exclusive { link(temporary, path).await } else { Err(io::ErrorKind::Unsupported.into()) };
+        match linked {
+            // Under its second name it stays.
+            Ok(()) => drop(self.remove().await),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists_already()),
+            // The file system has no links: between the look and the deed is a gap.
+            Err(_) if self.exclusive && self.exists().await? => return Err(exists_already()),
+            Err(_) => {
+                self.service.rename_dyn(&self.context, &self.temporary, &self.path, OpRename::default()).await?;
+            }
         }
-        self.service.rename_dyn(&self.context, &self.temporary, &self.path, OpRename::default()).await?;
-        let directory = Path::new("/").join(&self.path);
-        if let Some(directory) = directory.parent().map(Path::to_owned) {
+        if let Some(directory) = directory {
             synchronise(directory).await.map_err(|error| Error::new(ErrorKind::Unexpected, "").set_source(error))?;
         }
         Ok(metadata)
@@ -164,6 +172,15 @@ impl Writer {
             Err(error) => Err(error),
         }
     }
+}
+
+fn exists_already() -> Error {
+    Error::new(ErrorKind::ConditionNotMatch, "the file exists already")
+}
+
+/// Gives a file a second name, unless something has that name. Of many that do it at once one succeeds.
+async fn link(from: PathBuf, to: PathBuf) -> io::Result<()> {
+    tokio::task::spawn_blocking(move || fs::hard_link(from, to)).await.map_err(io::Error::other)?
 }
 
 /// Makes the entries of a directory durable, where the file system can.
@@ -258,6 +275,22 @@ mod tests {
         write("first").unwrap();
         assert_eq!(write("second").unwrap_err().kind(), ErrorKind::ConditionNotMatch);
         assert_eq!(fs::read(root.path().join("config")).unwrap(), b"first");
+        assert_eq!(names(root.path()), ["config"]);
+    }
+
+    #[test]
+    fn of_many_exclusive_writers_one_succeeds() {
+        let root = tempfile::tempdir().unwrap();
+        let op = local(root.path());
+        let write =
+            |number: usize| block_on(op.write_with("config", number.to_string()).if_not_exists(true).into_future());
+        let winners: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> =
+                (0..16).map(|number| scope.spawn(move || write(number).is_ok().then_some(number))).collect();
+            all.into_iter().filter_map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(winners.len(), 1, "{winners:?}");
+        assert_eq!(fs::read_to_string(root.path().join("config")).unwrap(), winners[0].to_string());
         assert_eq!(names(root.path()), ["config"]);
     }
 
