@@ -105,7 +105,7 @@ pub(crate) enum Command {
     Operator(Operator),
     /// Do the work of one Job of the operator. Its pods run this; it reads a cluster instead of manifests.
     Run(Run),
-    /// Print what a cluster needs for the operator: `coffer install | kubectl apply --server-side -f -`.
+    /// Print what a cluster needs for the operator: `coffer install --crds | kubectl apply --server-side -f -`, then the same without `--crds`.
     Install(Install),
     /// Work with the objects of a cluster: status, trigger, pause, restore, logs and more. As a link `kubectl-coffer` in the PATH it is `kubectl coffer`.
     #[command(disable_help_flag = true)]
@@ -497,6 +497,9 @@ pub(crate) struct Install {
     /// How many operators run; one leads.
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) replicas: i32,
+    /// Print the CRDs alone. A new cluster needs them first: kubectl refuses the catalog as long as it does not know its kinds.
+    #[arg(long)]
+    pub(crate) crds: bool,
 }
 
 #[cfg(test)]

@@ -141,8 +141,9 @@ fn rendered(template: &str, values: &str) -> String {
         } else if action == "{{- end }}" {
             skipping = false;
         } else if !skipping {
-            let line = line.replace("{{ .Release.Namespace }}", "coffer");
-            let line = ["image", "pullPolicy", "replicas"]
+            let image = format!("{{{{ .Values.image | default `{}` }}}}", coffer_deploy::IMAGE);
+            let line = line.replace("{{ .Release.Namespace }}", "coffer").replace(&image, coffer_deploy::IMAGE);
+            let line = ["pullPolicy", "replicas"]
                 .iter()
                 .fold(line, |line, name| line.replace(&format!("{{{{ .Values.{name} }}}}"), &value(name)));
             text.push_str(

@@ -78,7 +78,7 @@ fn a_backup_is_interrupted_while_its_storage_hangs() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("interrupted by SIGINT"), "{stderr}");
-    assert!(asked.elapsed() < Duration::from_secs(30), "it took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(50), "it took {:?}", asked.elapsed());
     drop(connection);
 }
 

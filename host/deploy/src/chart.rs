@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{DeployError, Settings, operator, rights, yaml};
+use crate::{DeployError, IMAGE, Settings, operator, rights, yaml};
 
 /// Stands for the number of replicas until the template is text.
 const REPLICAS: i32 = 424_242;
@@ -18,7 +18,7 @@ const POD_CHOICES: &str = "      {{- with .Values.imagePullSecrets }}
       tolerations: {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with .Values.priorityClassName }}
-      priorityClassName: {{ . }}
+      priorityClassName: \"{{ . }}\"
       {{- end }}
 ";
 /// After this line of the container come its resources.
@@ -38,7 +38,8 @@ pub struct Template {
 pub fn templates() -> Result<Vec<Template>, DeployError> {
     let settings = Settings {
         namespace: "{{ .Release.Namespace }}".to_owned(),
-        image: "{{ .Values.image }}".to_owned(),
+        // Not a default of values.yaml: `helm upgrade --reuse-values` keeps those of the version before.
+        image: format!("{{{{ .Values.image | default `{IMAGE}` }}}}"),
         pull_policy: "{{ .Values.pullPolicy }}".to_owned(),
         replicas: REPLICAS,
     };

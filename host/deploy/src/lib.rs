@@ -64,14 +64,20 @@ pub enum DeployError {
 
 /// Everything, in an order in which it can be applied, as one text of several documents.
 pub fn manifests(settings: &Settings) -> Result<String, DeployError> {
-    let mut documents = vec![yaml(&[value(&workload::namespace(settings))?])?];
-    for definition in definitions()? {
-        documents.push(yaml(&[definition.object])?);
-    }
-    documents.push(yaml(&rights(&settings.namespace)?)?);
-    documents.push(yaml(&operator(settings)?)?);
-    documents.push(CATALOG.to_owned());
+    let documents = [
+        yaml(&[value(&workload::namespace(settings))?])?,
+        crds()?,
+        yaml(&rights(&settings.namespace)?)?,
+        yaml(&operator(settings)?)?,
+        CATALOG.to_owned(),
+    ];
     Ok(documents.join("---\n"))
+}
+
+/// The CRDs alone. `kubectl apply` asks for every kind before it applies anything, so they have to be there before the catalog is sent.
+pub fn crds() -> Result<String, DeployError> {
+    let all: Vec<_> = definitions()?.into_iter().map(|definition| definition.object).collect();
+    yaml(&all)
 }
 
 /// The rights of the operator, which runs in this namespace, and of its Jobs, as one text.

@@ -139,7 +139,6 @@ fn the_chart_fits_together() {
     for (name, _) in values.as_object().unwrap() {
         assert!(!schema["properties"][name].is_null(), "{name} has no schema");
     }
-    assert_eq!(values["image"], coffer_deploy::IMAGE);
     let mut used = Vec::new();
     for template in templates().unwrap() {
         for part in template.text.split(".Values.").skip(1) {
@@ -153,7 +152,7 @@ fn the_chart_fits_together() {
             .filter(|line| !line.trim_start().starts_with("{{-"))
             .map(|line| match line.split_once(": {{-") {
                 Some((key, _)) => format!("{key}: {{}}\n"),
-                None => format!("{}\n", line.replace(": {{ .Values.replicas }}", ": 2").replace(": {{ . }}", ": x")),
+                None => format!("{}\n", line.replace(": {{ .Values.replicas }}", ": 2")),
             })
             .collect();
         assert!(!documents(&plain).is_empty());

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::manifests::DEFINITIONS;
 
+/// Begins with a separator, because `helm show crds` puts none between files.
 const HEADER: &str =
-    "# Made from host/api by COFFER_BLESS=1 cargo test --release -p coffer-api --test kinds. Do not edit.\n";
+    "---\n# Made from host/api by COFFER_BLESS=1 cargo test --release -p coffer-api --test kinds. Do not edit.\n";
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds")

@@ -1,6 +1,6 @@
 //! `coffer install`
 
-use coffer_deploy::Settings;
+use coffer_deploy::{DeployError, Settings};
 
 use crate::args::Install;
 use crate::context::App;
@@ -8,13 +8,17 @@ use crate::exit::{End, Failure, Outcome};
 use crate::output::line;
 
 pub(crate) fn run(args: &Install, app: &App) -> Outcome {
+    let text = if args.crds { coffer_deploy::crds() } else { everything(args, app) };
+    line(text.map_err(|error| Failure::Other(error.to_string()))?.trim_end());
+    Ok(End::Done)
+}
+
+fn everything(args: &Install, app: &App) -> Result<String, DeployError> {
     let settings = Settings {
         namespace: app.global.namespace.clone().unwrap_or_else(|| coffer_deploy::NAMESPACE.to_owned()),
         image: args.image.clone(),
         pull_policy: args.pull_policy.clone(),
         replicas: args.replicas,
     };
-    let text = coffer_deploy::manifests(&settings).map_err(|error| Failure::Other(error.to_string()))?;
-    line(text.trim_end());
-    Ok(End::Done)
+    coffer_deploy::manifests(&settings)
 }
