@@ -62,9 +62,10 @@ pub fn intact_in(site: &Site, storage: &str, expected: usize) {
     site.restic(storage).ok(&["check", "--read-data"]);
 }
 
-/// How many files a folder of the repository in a local storage has.
+/// How many files a folder of the repository in a local storage has. Hidden ones, which a kill in mid-write leaves, do not count.
 pub fn stored(site: &Site, storage: &str, folder: &str) -> usize {
-    fs::read_dir(site.repository(storage).join(folder)).map_or(0, Iterator::count)
+    let files = fs::read_dir(site.repository(storage).join(folder)).into_iter().flatten();
+    files.filter(|file| !file.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(b".")).count()
 }
 
 /// The streams of the newest snapshot as stock restic restores them, which must be those of its manifest.

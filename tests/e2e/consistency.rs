@@ -20,8 +20,9 @@ const WRITERS: usize = 4;
 /// The login of the backup, so that nothing else is mistaken for its sessions.
 const USER: &str = "keeper";
 const PASSWORD: &str = "keeper-secret-1";
-/// The longest that a transfer of an account to another may take, in microseconds. Machines that run tests are busy.
-const PATIENCE: u64 = 4_000_000;
+/// The longest that a transfer of an account to another may take, in microseconds. Machines that run tests are busy, and so are
+/// their disks.
+const PATIENCE: u64 = 15_000_000;
 
 /// Accounts in `bank`, the programs of the writers in `clerks`, which is not backed up.
 fn open_the_bank(server: &MysqlServer) {

@@ -105,11 +105,12 @@ fn the_source_server_is_killed() {
 fn the_source_stalls() {
     let half = clean().sent / 2;
     let (site, proxy) = site_behind(Fault::StallAfter(half));
-    let site = site.timeout("3s");
+    // Enough for a busy machine to come to the stall.
+    let site = site.timeout("10s");
     let ended = watched(site.command(&["backup"]));
     contains(&ended.said(1), &["error: ", "time limit"]);
     assert!(proxy.bytes_down() + (32 << 10) > half, "the dump never came to the stall");
-    assert!((3..20).contains(&ended.took.as_secs()), "it took {:?}", ended.took);
+    assert!((10..60).contains(&ended.took.as_secs()), "it took {:?}", ended.took);
     intact_in(&site, "main", 0);
     proxy.set(Fault::None);
     let site = site.timeout("5m");
@@ -122,16 +123,20 @@ fn interruptions() {
     for (name, percent) in [("INT", 30), ("TERM", 70)] {
         let at = clean.sent * percent / 100;
         // Once with a connection that is silent, once with all going on.
-        for fault in [Fault::StallAfter(at), Fault::Slow(2 << 20)] {
+        for fault in [Fault::StallAfter(at), Fault::Slow(1 << 20)] {
             let (site, proxy) = site_behind(fault);
             let child = site.spawn(&["backup"]);
             until("the dump has come so far", || proxy.bytes_down() + (32 << 10) > at);
+            if matches!(fault, Fault::Slow(_)) {
+                // The rest takes long enough for the signal to find the backup alive.
+                proxy.set(Fault::Slow(64 << 10));
+            }
             let asked = Instant::now();
             signal(&child, name);
             let output = child.wait_with_output().unwrap();
             assert_eq!(output.status.code(), Some(130), "{}", text(&output));
             contains(&text(&output), &[&format!("SIG{name}"), "error: "]);
-            assert!(asked.elapsed() < Duration::from_secs(15), "it took {:?}", asked.elapsed());
+            assert!(asked.elapsed() < Duration::from_mins(1), "it took {:?}", asked.elapsed());
             intact_in(&site, "main", 0);
             proxy.set(Fault::None);
             retry(&site, &site.restic("main"), &clean.streams);

@@ -22,21 +22,21 @@ const NOISE_MIB: u64 = 24;
 
 /// Waits for the child and returns its peak resident memory in MiB. It must have moved this many megabytes.
 #[track_caller]
-fn peak(mut child: Child, megabytes: u64) -> u64 {
+fn peak(child: Child, megabytes: u64) -> u64 {
     let status = format!("/proc/{}/status", child.id());
+    // What it says is read while it runs, so that a long run never waits for a full pipe.
+    let ending = thread::spawn(move || child.wait_with_output().unwrap());
     let mut peak = 0;
-    let ended = loop {
+    while !ending.is_finished() {
         // The kernel's own high-water mark: what happens between two looks is not lost.
         if let Ok(status) = fs::read_to_string(&status)
             && let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:"))
         {
-            peak = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024;
-        }
-        if child.try_wait().unwrap().is_some() {
-            break child.wait_with_output().unwrap();
+            peak = peak.max(line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024);
         }
         thread::sleep(Duration::from_millis(10));
-    };
+    }
+    let ended = ending.join().unwrap();
     assert!(ended.status.success(), "{}", text(&ended));
     let summary: Value =
         serde_json::from_slice(ended.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap()).unwrap();

@@ -7,12 +7,12 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Waits until it is so, and fails after a minute.
+/// Waits until it is so, and fails after three minutes.
 #[track_caller]
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
-        assert!(start.elapsed() < Duration::from_mins(1), "waited for a minute, and still not: {what}");
+        assert!(start.elapsed() < Duration::from_mins(3), "waited for three minutes, and still not: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -7,6 +7,7 @@ mod common;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use coffer_repository::{Archive, CheckOptions, PruneOptions, Repository, RepositoryError, SnapshotChoice, Unlock};
 use coffer_test_support::restic::Restic;
@@ -175,11 +176,14 @@ fn we_refuse_while_restic_holds_an_exclusive_lock() {
     back_up(&repository, &vec![("dump.sql", noise(1, 30_000_000))]);
     // restic checks under an exclusive lock. Slowed down, it holds it until it is told to end.
     let mut check = new(place.path()).spawn(&["check", "--read-data", "--limit-download", "100"]).unwrap();
-    let held = (0..20_000).find_map(|_| {
-        std::thread::yield_now();
-        repository.locks().unwrap().into_iter().find(|lock| lock.exclusive)
-    });
-    let held = held.expect("restic check took no exclusive lock");
+    let begun = Instant::now();
+    let held = loop {
+        if let Some(lock) = repository.locks().unwrap().into_iter().find(|lock| lock.exclusive) {
+            break lock;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(2), "restic check took no exclusive lock");
+        std::thread::sleep(Duration::from_millis(5));
+    };
     assert_eq!(held.pid, check.id());
     let error = repository.prune(&PruneOptions::default()).unwrap_err();
     assert!(matches!(&error, RepositoryError::Locked { holder, .. } if holder.pid == check.id()), "{error}");
@@ -208,7 +212,7 @@ fn restic_agrees_after_forget_and_both_prunes() {
     repository.forget(&[gone.id], false).unwrap();
     repository.prune(&PruneOptions::default()).unwrap();
     new(place.path()).ok(&["check", "--read-data"]);
-    repository.prune(&PruneOptions { keep_marked: std::time::Duration::ZERO, ..PruneOptions::default() }).unwrap();
+    repository.prune(&PruneOptions { keep_marked: Duration::ZERO, ..PruneOptions::default() }).unwrap();
     new(place.path()).ok(&["check", "--read-data"]);
     old(place.path()).ok(&["prune"]);
     assert!(repository.check(CheckOptions { read_data: true }).unwrap().is_ok());

@@ -111,7 +111,8 @@ fn cancelling_stops_what_never_returns() {
         let (error, end) = thread.join().unwrap();
         assert!(matches!(error, SandboxError::Cancelled { .. }), "{error}");
         contains(&error.to_string(), &["evil", "interrupted by a test"]);
-        assert!(end.duration_since(start) < Duration::from_secs(3), "it took {:?}", end.duration_since(start));
+        // Sooner than its CPU deadline, with room for a busy machine.
+        assert!(end.duration_since(start) < Duration::from_secs(20), "it took {:?}", end.duration_since(start));
     }
 }
 
@@ -129,11 +130,15 @@ fn a_guest_that_crashes_because_of_a_cancellation_was_cancelled() {
 
 #[test]
 fn a_time_limit_stops_a_sleeper() {
-    let mut options = options();
-    options.cancel = options.cancel.with_deadline(Duration::from_millis(200));
     let run =
         "(call $sleep (i32.const 3600000) (i32.const 256)) (call $fail (i32.const 6) (i32.const 1024) (i32.const 5))";
-    contains(&run_error(&Guest::running(&[SLEEP], run), options), &["the addon evil was stopped", "time limit"]);
+    let component = Guest::running(&[SLEEP], run).load();
+    // The clock starts once the guest is compiled, so that the limit ends its sleep and not our preparations.
+    let mut options = options();
+    options.cancel = options.cancel.with_deadline(Duration::from_secs(3));
+    let mut session = component.backup(options).unwrap();
+    let error = session.run(&item(), Box::new(Collected::default())).unwrap_err();
+    contains(&error.to_string(), &["the addon evil was stopped", "time limit"]);
 }
 
 #[test]

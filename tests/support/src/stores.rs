@@ -226,7 +226,7 @@ fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Re
 /// One plain HTTP request; the status and the body of the answer.
 fn exchange(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Result<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(START_LIMIT))?;
     let length = body.len();
     // HTTP/1.0: the body of the answer ends with the connection and comes in one piece.
     write!(
@@ -250,7 +250,7 @@ text = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:{version}\n/{account
 signature = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
 request = urllib.request.Request(f"http://127.0.0.1:{port}/{account}/{container}?restype=container", method="PUT", headers={
     "x-ms-date": date, "x-ms-version": version, "Authorization": f"SharedKey {account}:{signature}"})
-urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30)
+urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=90)
 "#;
     let python = fs::canonicalize(tools::folder()?.join("stores"))?.join("python/bin/python");
     let output = Command::new(python)
