@@ -341,10 +341,14 @@ fn the_global_read_lock_is_short_on_an_idle_server() {
     for (flavor, extra) in [(Flavor::MySql, "--skip-log-bin"), (Flavor::MariaDb, "--skip-log-bin")] {
         let server = start(flavor, &[extra]);
         server.exec("CREATE DATABASE d; CREATE TABLE d.t (a INT)").unwrap();
-        let dump = backup(&server, 4, &[]).unwrap();
-        assert_eq!(dump.fact("view"), Some("global-read-lock"));
-        let held: u64 = dump.fact("lock-held-ms").unwrap().parse().unwrap();
-        assert!(held < 5000, "{flavor:?}: {held} ms");
+        let held = || {
+            let dump = backup(&server, 4, &[]).unwrap();
+            assert_eq!(dump.fact("view"), Some("global-read-lock"));
+            dump.fact("lock-held-ms").unwrap().parse::<u64>().unwrap()
+        };
+        // The server may be idle while the machine is not.
+        let tries: Vec<u64> = std::iter::repeat_with(held).take(5).collect();
+        assert!(tries.iter().any(|held| *held < 1000), "{flavor:?}: {tries:?} ms");
     }
 }
 

@@ -11,6 +11,7 @@ use kube::Resource;
 use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Object;
@@ -139,20 +140,28 @@ pub(crate) async fn run<C: Controller>(
     };
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
     let mut done = std::pin::pin!(controller::applier(reconcile, policy, context, store, names, config));
+    // Beside the queue, which stands still while this loop waits.
+    let mut removals = JoinSet::new();
     while let Some(result) = done.next().await {
+        while removals.try_join_next().is_some() {}
         match result {
             // Reported by the policy.
             Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
             Err(controller::Error::ObjectNotFound(gone)) => {
-                let namespace = gone.namespace.unwrap_or_default();
-                if let Err(error) = jobs::remove_left::<C::Object>(&left, &namespace, &gone.name).await {
-                    tracing::warn!(controller = C::NAME, object = %gone.name, %error, "what was made for it could not be removed");
-                }
+                drop(removals.spawn(remove_left::<C>(Arc::clone(&left), gone.name, gone.namespace)))
             }
             Err(error) => tracing::error!(controller = C::NAME, %error, "the queue of a controller failed"),
         }
     }
     tracing::info!(controller = C::NAME, "controller stopped");
+}
+
+/// Removes what was made for an object that is gone, and that the caches knew of too late.
+async fn remove_left<C: Controller>(context: Arc<Context>, name: String, namespace: Option<String>) {
+    let namespace = namespace.unwrap_or_default();
+    if let Err(error) = jobs::remove_left::<C::Object>(&context, &namespace, &name).await {
+        tracing::warn!(controller = C::NAME, object = %name, %error, "what was made for it could not be removed");
+    }
 }
 
 /// Whether whoever looks at the object should read of a failure: not of what another try mends, and ever more rarely of what stays.
