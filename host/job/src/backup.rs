@@ -16,7 +16,6 @@ use serde_json::json;
 use crate::conclude::Conclusion;
 use crate::error::JobError;
 use crate::facts::{self, Stored};
-use crate::objects::Objects;
 use crate::progress::{self, Progress};
 use crate::{Addons, End, Job, locks, status};
 
@@ -36,15 +35,14 @@ const LOOKS: [Duration; 5] = [
 /// # Errors
 /// When no Snapshot got its data, or when not every fact could be written. What became of each Snapshot is in its status.
 pub fn backup(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Result<End, JobError> {
-    let objects = job.objects();
-    let session: BackupSession = objects.required(namespace, name)?;
+    let session: BackupSession = job.required(namespace, name)?;
     let state = session.status.clone().unwrap_or_default();
     if phase::session_is_final(state.phase) {
         return already_over(namespace, name, state.phase);
     }
     let mut parts = Vec::new();
     for one in &state.snapshots {
-        let snapshot: Snapshot = objects.required(namespace, one.name.as_deref().unwrap_or_default())?;
+        let snapshot: Snapshot = job.required(namespace, one.name.as_deref().unwrap_or_default())?;
         parts.push(Part { repository: snapshot.spec.repository.clone().unwrap_or_default(), snapshot, outcome: None });
     }
     if parts.is_empty() {
@@ -64,7 +62,6 @@ pub fn backup(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Result
     };
     let run = Run {
         job,
-        objects,
         path: names::component_path(&session_name, &component),
         component,
         cancel: job.until(state.backup_deadline.as_ref()),
@@ -162,7 +159,6 @@ pub(crate) fn tag(snapshot: &Snapshot) -> String {
 
 struct Run<'a> {
     job: &'a Job,
-    objects: Objects<'a>,
     component: String,
     path: String,
     cancel: Cancel,
@@ -224,7 +220,7 @@ impl Run<'_> {
             let running = status::component(&self.component, &facts::running(&self.path));
             let (namespace, name) = (part.snapshot.namespace().unwrap_or_default(), part.snapshot.name_any());
             let mut given_up = false;
-            self.objects.edit_status::<Snapshot>(&namespace, &name, |now| {
+            self.job.edit_status::<Snapshot>(&namespace, &name, |now| {
                 given_up = !facts::is_open(now, &self.component);
                 (!given_up).then(|| running.clone())
             })?;
@@ -300,7 +296,7 @@ impl Run<'_> {
                 status::component(&self.component, &json!({ "resticStats": [{ "progress": moment.of_backup() }] }));
             let fields = |now: &Snapshot| facts::is_open(now, &self.component).then(|| status.clone());
             for (namespace, name) in &open {
-                if let Err(error) = self.objects.report::<Snapshot>(namespace, name, fields) {
+                if let Err(error) = self.job.report::<Snapshot>(namespace, name, fields) {
                     tracing::debug!("the progress is not told: {error}");
                 }
             }
@@ -384,7 +380,7 @@ impl Run<'_> {
         if let Some(component) = &component {
             let fields = status::component(&self.component, component);
             // What is final stays: the operator may have given this run up, or another pod of the Job have finished it.
-            self.objects.edit_status::<Snapshot>(&namespace, &name, |now| {
+            self.job.edit_status::<Snapshot>(&namespace, &name, |now| {
                 facts::is_open(now, &self.component).then(|| fields.clone())
             })?;
         }

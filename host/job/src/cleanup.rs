@@ -5,11 +5,11 @@ use coffer_api::names::join_path;
 use coffer_api::shared::DeletionPolicy;
 use coffer_api::storage::{BackupStorage, Repository, RepositoryInfo, Snapshot};
 use coffer_api::{ResourceExt as _, meta};
+use coffer_resolve::objects::Object;
 use coffer_storage::Storage;
 
 use crate::error::JobError;
 use crate::forget::forget;
-use crate::objects::Object;
 use crate::{End, Job, files};
 
 /// What of a Repository's directory is a Repository's. Others may keep something beside it, or below it.
@@ -63,8 +63,7 @@ fn each<K: Object>(
     policy: impl Fn(&K) -> DeletionPolicy,
     wipe: impl Fn(&K) -> Result<(), JobError>,
 ) -> Result<End, JobError> {
-    let objects = job.objects();
-    let Some(object) = objects.get::<K>(namespace, name)? else {
+    let Some(object) = job.objects().get::<K>(namespace, name)? else {
         tracing::info!("{} {namespace}/{name} is gone already", K::kind(&()));
         return Ok(End::Done);
     };
@@ -73,7 +72,7 @@ fn each<K: Object>(
     }
     check(&format!("{} {namespace}/{name}", K::kind(&())), object.meta(), policy(&object))?;
     wipe(&object)?;
-    objects.annotate::<K>(namespace, name, meta::annotation::WIPED, "true")?;
+    job.annotate::<K>(namespace, name, meta::annotation::WIPED, "true")?;
     Ok(End::Done)
 }
 
@@ -92,7 +91,7 @@ fn check(object: &str, metadata: &ObjectMeta, policy: DeletionPolicy) -> Result<
 
 fn wipe_snapshot(job: &Job, namespace: &str, snapshot: &Snapshot) -> Result<(), JobError> {
     let repository_name = snapshot.spec.repository.clone().unwrap_or_default();
-    let repository: Repository = job.objects().required(namespace, &repository_name)?;
+    let repository: Repository = job.required(namespace, &repository_name)?;
     forget(job, &repository, &[snapshot])?;
     let storage = files::open_of(job, &repository)?;
     Ok(storage.delete_snapshot(files::directory(&repository)?, &snapshot.name_any())?)

@@ -24,14 +24,13 @@ pub(crate) struct Conclusion<'a> {
 impl Conclusion<'_> {
     /// Writes what is still missing, and tells whether the Snapshot succeeded.
     pub(crate) fn draw(&self, namespace: &str, name: &str) -> Result<bool, JobError> {
-        let objects = self.job.objects();
-        let snapshot: Snapshot = objects.required(namespace, name)?;
+        let snapshot: Snapshot = self.job.required(namespace, name)?;
         let before = snapshot.status.clone().unwrap_or_default();
         if condition::exists(&before.conditions, SNAPSHOT_METADATA_UPLOADED) {
             return Ok(phase::snapshot(&before) == SnapshotPhase::Succeeded);
         }
         let repository_name = snapshot.spec.repository.clone().unwrap_or_default();
-        let repository = objects.required::<Repository>(namespace, &repository_name);
+        let repository = self.job.required::<Repository>(namespace, &repository_name);
         // Given up before anything had begun: there is nothing to keep.
         let Some(mut component) = before.components.get(self.component).cloned() else { return Ok(false) };
         if component.phase == Some(SnapshotPhase::Succeeded)
@@ -66,7 +65,7 @@ impl Conclusion<'_> {
             Ok(()) => RECENT_SNAPSHOT_LIST_UPDATED.holds(),
             Err(error) => RECENT_SNAPSHOT_LIST_UPDATED.fails_because(facts::error_text(&error.to_string())),
         };
-        let written = objects.edit_status::<Snapshot>(namespace, name, |now| {
+        let written = self.job.edit_status::<Snapshot>(namespace, name, |now| {
             let conditions = now.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
             Some(status::snapshot(self.component, &component, conditions, vec![listed.clone(), uploaded.clone()]))
         })?;
@@ -131,7 +130,7 @@ pub(crate) fn refresh(
     repository: &str,
     changed: Option<&Snapshot>,
 ) -> Result<(), JobError> {
-    job.objects().try_edit_status::<Repository>(namespace, repository, |now| {
+    job.try_edit_status::<Repository>(namespace, repository, |now| {
         // Read after the Repository, and again in each try: whoever was faster wrote of Snapshots that an older list lacks.
         let mut snapshots = snapshots(job, namespace, repository)?;
         if let Some(changed) = changed {
@@ -152,7 +151,7 @@ pub(crate) fn snapshots(job: &Job, namespace: &str, repository: &str) -> Result<
     } else {
         String::new()
     };
-    let mut found = job.objects().list::<Snapshot>(namespace, &labels)?;
+    let mut found = job.objects().list::<Snapshot>(Some(namespace), &labels)?;
     found.retain(|snapshot| snapshot.spec.repository.as_deref() == Some(repository));
     Ok(found)
 }

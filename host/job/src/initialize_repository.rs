@@ -13,8 +13,7 @@ use crate::{End, Job, facts, files, status};
 /// # Errors
 /// When it cannot, and the condition says why.
 pub fn initialize_repository(job: &Job, namespace: &str, name: &str) -> Result<End, JobError> {
-    let objects = job.objects();
-    let repository: Repository = objects.required(namespace, name)?;
+    let repository: Repository = job.required(namespace, name)?;
     let result = write(job, &repository);
     let change = match &result {
         Ok(()) => REPOSITORY_INITIALIZED.holds(),
@@ -22,7 +21,7 @@ pub fn initialize_repository(job: &Job, namespace: &str, name: &str) -> Result<E
     };
     let change = change.observed(repository.metadata.generation);
     let done = result.is_ok();
-    objects.edit_status::<Repository>(namespace, name, |now| {
+    job.edit_status::<Repository>(namespace, name, |now| {
         let before = now.status.clone().unwrap_or_default();
         let mut fields = status::conditions(&before.conditions, vec![change.clone()]);
         if done && before.snapshot_count.is_none() {

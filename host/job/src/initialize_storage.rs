@@ -12,7 +12,6 @@ use coffer_storage::metadata::IndexVersion;
 use serde_json::{Value, json};
 
 use crate::error::JobError;
-use crate::objects::Made;
 use crate::{End, Job, facts, files, status};
 
 /// How many of the Snapshots that cannot be brought back are told of, each with the reason.
@@ -26,8 +25,7 @@ const TOLD: usize = 5;
 /// When the storage cannot be used, and the conditions say why. What cannot be brought back is noted in the status only, and does not keep the
 /// rest from it.
 pub fn initialize_storage(job: &Job, namespace: &str, name: &str) -> Result<End, JobError> {
-    let objects = job.objects();
-    let object: BackupStorage = objects.required(namespace, name)?;
+    let object: BackupStorage = job.required(namespace, name)?;
     let generation = object.metadata.generation;
     let secret = secret_found(job, &object, namespace)?;
     let before = object.status.unwrap_or_default();
@@ -41,7 +39,7 @@ pub fn initialize_storage(job: &Job, namespace: &str, name: &str) -> Result<End,
     };
     let changes: Vec<Change> =
         secret.into_iter().chain(initialized).map(|change| change.observed(generation)).collect();
-    objects.edit_status::<BackupStorage>(namespace, name, |now| {
+    job.edit_status::<BackupStorage>(namespace, name, |now| {
         let before = now.status.clone().unwrap_or_default();
         let mut fields = status::conditions(&before.conditions, changes.clone());
         let listed = match &result {
@@ -219,18 +217,17 @@ impl Sync<'_> {
         // The storage may have another name than where the file was written.
         object.spec.storage_ref =
             Some(ObjectReference { namespace: Some(self.namespace.to_owned()), name: self.name.to_owned() });
-        objects.create(&object)?;
+        objects.create(&object, false)?;
         if let Some(state) = stored.status {
             let fields = status::repository(&state);
-            objects.edit_status::<Repository>(&namespace, &name, |_| Some(fields.clone()))?;
+            self.job.edit_status::<Repository>(&namespace, &name, |_| Some(fields.clone()))?;
         }
         tracing::info!("Repository {namespace}/{name} is brought back");
-        objects.required(&namespace, &name)
+        self.job.required(&namespace, &name)
     }
 
     /// Makes a Snapshot with its status, unless it is there.
     fn snapshot(&self, stored: Snapshot, repository: &Repository) -> Result<(), JobError> {
-        let objects = self.job.objects();
         let (namespace, name) = (repository.namespace().unwrap_or_default(), stored.name_any());
         let mut object = Snapshot::new(&name, stored.spec);
         object.spec.deletion_policy = DeletionPolicy::Delete;
@@ -250,8 +247,8 @@ impl Sync<'_> {
             }]
         });
         let (of, id) = (object.spec.repository.clone(), object.spec.snapshot_id.clone());
-        if objects.create(&object)? == Made::Before {
-            let there: Snapshot = objects.required(&namespace, &name)?;
+        if self.job.objects().create(&object, false)?.is_none() {
+            let there: Snapshot = self.job.required(&namespace, &name)?;
             if (&there.spec.repository, &there.spec.snapshot_id) != (&of, &id) {
                 return Err(JobError::refused(
                     format!("Snapshot {namespace}/{name} is not brought back"),
@@ -266,7 +263,7 @@ impl Sync<'_> {
             fields.retain(|_, value| !value.is_null());
         }
         // A status that is there is newer than the file, or the same.
-        objects.edit_status::<Snapshot>(&namespace, &name, |now| {
+        self.job.edit_status::<Snapshot>(&namespace, &name, |now| {
             let unknown = now.status.as_ref().is_none_or(|status| status.components.is_empty());
             unknown.then(|| fields.clone())
         })?;

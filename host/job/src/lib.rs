@@ -34,6 +34,7 @@ use coffer_api::cancel::Cancel;
 use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use coffer_resolve::Catalog;
 use coffer_resolve::cluster::Cluster;
+use coffer_resolve::objects::Objects;
 use coffer_storage::LocalRoot;
 use jiff::Timestamp;
 
@@ -47,8 +48,6 @@ pub use progress::EVERY;
 pub use restore::restore;
 pub use retention::retention;
 pub use trigger::{backup_session, trigger};
-
-use objects::Objects;
 
 /// What every verb works with.
 #[derive(Debug, Clone)]
@@ -81,7 +80,7 @@ pub enum End {
 
 impl Job {
     fn objects(&self) -> Objects<'_> {
-        Objects::new(&self.cluster)
+        Objects::new(&self.cluster, FIELD_MANAGER)
     }
 
     /// The signal for work that a session limits: given with the verb's own, or at the deadline.

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::error::JobError;
-use crate::objects::Objects;
 use crate::progress::{self, Progress};
 use crate::{Addons, End, Job, facts, status};
 
@@ -23,8 +22,7 @@ const DEFAULT_COMPONENT: &str = "dump";
 /// # Errors
 /// When it could not be restored. The status says why.
 pub fn restore(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Result<End, JobError> {
-    let objects = job.objects();
-    let session: RestoreSession = objects.required(namespace, name)?;
+    let session: RestoreSession = job.required(namespace, name)?;
     let state = session.status.clone().unwrap_or_default();
     if phase::restore_is_final(state.phase) {
         return match state.phase {
@@ -45,7 +43,7 @@ pub fn restore(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Resul
         Some(RestorePhase::Failed) => return Err(told(namespace, name, "an earlier run of this Job failed")),
         _ => {}
     }
-    let run = Run { objects, namespace, name, component, begun: Timestamp::now() };
+    let run = Run { job, namespace, name, component, begun: Timestamp::now() };
     let mut plan = match resolved {
         Ok(plan) => plan,
         Err(error) => {
@@ -62,7 +60,7 @@ pub fn restore(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Resul
     let tell = |moment: progress::Moment| {
         let fields = status::component(&run.component, &json!({ "progress": moment.of_restore() }));
         let fields = |now: &RestoreSession| is_open(now, &run.component).then_some(fields);
-        if let Err(error) = objects.report::<RestoreSession>(namespace, name, fields) {
+        if let Err(error) = job.report::<RestoreSession>(namespace, name, fields) {
             tracing::debug!("the progress is not told: {error}");
         }
     };
@@ -98,7 +96,7 @@ fn is_open(session: &RestoreSession, component: &str) -> bool {
 }
 
 struct Run<'a> {
-    objects: Objects<'a>,
+    job: &'a Job,
     namespace: &'a str,
     name: &'a str,
     component: String,
@@ -108,7 +106,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn write(&self, component: &RestoreComponent) -> Result<(), JobError> {
         let fields = status::component(&self.component, component);
-        self.objects.edit_status::<RestoreSession>(self.namespace, self.name, |now| {
+        self.job.edit_status::<RestoreSession>(self.namespace, self.name, |now| {
             is_open(now, &self.component).then(|| fields.clone())
         })?;
         Ok(())

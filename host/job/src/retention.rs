@@ -18,8 +18,7 @@ use crate::{End, Job, facts, files};
 /// # Errors
 /// When a policy could not be applied anywhere, or the outcome could not be written. The status has the outcome of each repository.
 pub fn retention(job: &Job, namespace: &str, name: &str) -> Result<End, JobError> {
-    let objects = job.objects();
-    let session: BackupSession = objects.required(namespace, name)?;
+    let session: BackupSession = job.required(namespace, name)?;
     let status = session.status.clone().unwrap_or_default();
     let refused = |why: &str| {
         JobError::refused(
@@ -49,7 +48,7 @@ pub fn retention(job: &Job, namespace: &str, name: &str) -> Result<End, JobError
         };
         outcomes.push(RetentionPolicyApplyStatus { phase: Some(phase), error, ..open.clone() });
     }
-    let written = objects.edit_status::<BackupSession>(namespace, name, |now| {
+    let written = job.edit_status::<BackupSession>(namespace, name, |now| {
         let now = now.status.clone().unwrap_or_default();
         let told = told(&now, &outcomes);
         (told != now.retention_policy).then(|| json!({ "retentionPolicy": told }))
@@ -101,9 +100,8 @@ fn apply(
     repository: &str,
     policy: &ObjectReference,
 ) -> Result<(), JobError> {
-    let objects = job.objects();
     let owner = policy.namespace.as_deref().unwrap_or(namespace);
-    let policy: RetentionPolicy = objects.required(owner, &policy.name)?;
+    let policy: RetentionPolicy = job.required(owner, &policy.name)?;
     let mut all = snapshots(job, namespace, repository)?;
     // Other sessions of the repository apply their own policy.
     all.retain(|snapshot| snapshot.spec.session.as_deref() == session);
@@ -124,7 +122,7 @@ fn apply(
     if stale.is_empty() {
         return Ok(());
     }
-    let object: Repository = objects.required(namespace, repository)?;
+    let object: Repository = job.required(namespace, repository)?;
     let going: Vec<&Snapshot> = stale.iter().map(|one| one.snapshot).collect();
     for one in &stale {
         tracing::info!("Snapshot {namespace}/{} goes: {:?}", one.snapshot.name_any(), one.reason);
@@ -134,7 +132,7 @@ fn apply(
     let storage = files::open_of(job, &object)?;
     for snapshot in going {
         storage.delete_snapshot(files::directory(&object)?, &snapshot.name_any())?;
-        objects.delete(snapshot)?;
+        job.delete(snapshot)?;
     }
     refresh(job, namespace, repository, None)
 }

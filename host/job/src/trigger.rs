@@ -7,7 +7,6 @@ use coffer_api::{Resource as _, ResourceExt as _, core, lifecycle, meta, names};
 use jiff::Timestamp;
 
 use crate::error::JobError;
-use crate::objects::Made;
 use crate::{End, Job};
 
 /// How far a pod's name may lie behind the clock; a CronJob does not start what it missed longer ago.
@@ -26,8 +25,7 @@ pub fn trigger(
     session: &str,
     pod: Option<&str>,
 ) -> Result<End, JobError> {
-    let objects = job.objects();
-    let found: BackupConfiguration = objects.required(namespace, configuration)?;
+    let found: BackupConfiguration = job.required(namespace, configuration)?;
     let of = found.spec.sessions.iter().find(|one| one.name.as_deref() == Some(session)).ok_or_else(|| {
         let known: Vec<_> = found.spec.sessions.iter().filter_map(|one| one.name.as_deref()).collect();
         JobError::refused(
@@ -41,10 +39,8 @@ pub fn trigger(
     let moment = pod.and_then(|pod| scheduled(pod, &cron_job, now)).unwrap_or(now);
     let object = backup_session(&found, of, moment);
     let name = object.name_any();
-    match objects.create(&object)? {
-        Made::Now => tracing::info!("BackupSession {namespace}/{name} is created"),
-        Made::Before => tracing::info!("BackupSession {namespace}/{name} is there already"),
-    }
+    let is = if job.objects().create(&object, false)?.is_some() { "created" } else { "there already" };
+    tracing::info!("BackupSession {namespace}/{name} is {is}");
     Ok(End::Done)
 }
 

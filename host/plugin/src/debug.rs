@@ -10,13 +10,13 @@ use coffer_api::k8s_openapi::api::apps::v1::Deployment;
 use coffer_api::k8s_openapi::api::batch::v1::{CronJob, Job};
 use coffer_api::k8s_openapi::api::core::v1::{Event, Pod};
 use coffer_api::meta::{self, label};
+use coffer_resolve::objects::Object;
 use coffer_resolve::{Kind, Reader as _};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::PluginError;
 use crate::format::{self, Format};
-use crate::objects::Object;
 use crate::redact::{self, Values};
 use crate::table::{Table, age};
 use crate::{Plugin, logs, status};
@@ -153,7 +153,7 @@ impl Gathering<'_> {
     }
 
     /// What is there; what is not is noted.
-    fn or_note<T: Default>(&mut self, result: Result<T, PluginError>) -> T {
+    fn or_note<T: Default>(&mut self, result: Result<T, impl ToString>) -> T {
         result.unwrap_or_else(|error| {
             self.missing.push(error.to_string());
             T::default()
@@ -169,7 +169,7 @@ impl Gathering<'_> {
     fn objects(&mut self) {
         for kind in KINDS {
             let namespace = self.namespace.filter(|_| kind.namespaced());
-            let all = self.plugin.cluster.list(kind, namespace).map_err(PluginError::from);
+            let all = self.plugin.cluster.list(kind, namespace);
             let all = self.or_note(all);
             self.objects_at(&format!("objects/{}.yaml", kind.name().to_ascii_lowercase()), all);
         }

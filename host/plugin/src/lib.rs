@@ -32,6 +32,7 @@ use std::fmt;
 
 use coffer_api::cancel::Cancel;
 use coffer_resolve::cluster::{Action, Cluster};
+use coffer_resolve::objects::Objects;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
@@ -47,8 +48,6 @@ pub use status::status;
 pub use subject::Subject;
 pub use trigger::{Trigger, trigger};
 pub use wait::{Waiting, backup as wait_for_backup, restore as wait_for_restore};
-
-use objects::Objects;
 
 /// What every command works with.
 #[derive(Clone)]
@@ -126,7 +125,7 @@ impl Plugin {
     }
 
     fn objects(&self) -> Objects<'_> {
-        Objects::new(&self.cluster)
+        Objects::new(&self.cluster, FIELD_MANAGER)
     }
 
     fn now() -> Timestamp {

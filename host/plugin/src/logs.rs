@@ -9,6 +9,7 @@ use coffer_api::meta::annotation::INVOKER;
 use coffer_api::meta::label;
 use coffer_api::{ResourceExt as _, names};
 use coffer_resolve::Kind;
+use coffer_resolve::objects::Object;
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use jiff::Timestamp;
 use kube::Api;
@@ -76,9 +77,8 @@ fn worked_for(
     if subject.kind != Kind::BackupConfiguration {
         return Ok(subject.clone());
     }
-    let objects = plugin.objects();
-    let configuration: BackupConfiguration = objects.required(namespace, &subject.name)?;
-    let all: Vec<BackupSession> = objects.list(Some(namespace), "")?;
+    let configuration: BackupConfiguration = plugin.required(namespace, &subject.name)?;
+    let all: Vec<BackupSession> = plugin.objects().list(Some(namespace), "")?;
     let of = |one: &&BackupSession| {
         one.spec.invoker.as_ref().is_some_and(|invoker| invoker.name == configuration.name_any())
             && (session.is_none() || one.spec.session.as_deref() == session)
@@ -109,7 +109,7 @@ fn selector(subject: &Subject) -> String {
     format!("{}={},{}={name}", label::INVOKER_KIND, subject.kind.name(), label::INVOKER_NAME)
 }
 
-fn created<K: crate::objects::Object>(object: &K) -> Option<Timestamp> {
+fn created<K: Object>(object: &K) -> Option<Timestamp> {
     object.meta().creation_timestamp.as_ref().map(|time| time.0)
 }
 
@@ -131,14 +131,14 @@ fn first_pods(plugin: &Plugin, namespace: &str, subject: &Subject) -> Result<Vec
 fn ended(plugin: &Plugin, namespace: &str, subject: &Subject) -> Result<bool, PluginError> {
     use coffer_api::core::RestoreSession;
     use coffer_api::phase::{restore_is_final, session_is_final};
-    let (objects, name) = (plugin.objects(), subject.name.as_str());
+    let name = subject.name.as_str();
     Ok(match subject.kind {
         Kind::BackupSession => {
-            let found: BackupSession = objects.required(namespace, name)?;
+            let found: BackupSession = plugin.required(namespace, name)?;
             session_is_final(found.status.and_then(|status| status.phase))
         }
         Kind::RestoreSession => {
-            let found: RestoreSession = objects.required(namespace, name)?;
+            let found: RestoreSession = plugin.required(namespace, name)?;
             restore_is_final(found.status.and_then(|status| status.phase))
         }
         _ => true,

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::PluginError;
 use crate::format::{self, Format};
-use crate::objects::{self, Objects};
-use crate::{Done, DryRun, Plugin};
+use crate::{Done, DryRun, Plugin, objects};
 
 /// How often something is looked at again that others change at the same time.
 const ATTEMPTS: usize = 10;
@@ -33,10 +32,9 @@ pub fn pause(
     paused: bool,
     (dry_run, format): (DryRun, Format),
 ) -> Result<Done, PluginError> {
-    let objects = plugin.objects();
     let found: Vec<BackupConfiguration> = match which {
-        Which::All => objects.list(Some(namespace), "")?,
-        Which::Named(names) => names.iter().map(|name| objects.required(namespace, name)).collect::<Result<_, _>>()?,
+        Which::All => plugin.objects().list(Some(namespace), "")?,
+        Which::Named(names) => names.iter().map(|name| plugin.required(namespace, name)).collect::<Result<_, _>>()?,
     };
     if found.is_empty() {
         return Err(PluginError::refused(
@@ -52,7 +50,7 @@ pub fn pause(
     let (mut done, mut lines) = (Done::default(), Vec::new());
     for one in found {
         done.names.push(one.name_any());
-        let line = set(objects, one, paused, dry_run).and_then(|(object, verb)| {
+        let line = set(plugin, one, paused, dry_run).and_then(|(object, verb)| {
             let value = format::value(&object)?;
             let text = format::object(format, &value)?;
             Ok(text.unwrap_or_else(|| format!("{} {verb}{}", format::name(&value), dry_run.note())))
@@ -65,7 +63,7 @@ pub fn pause(
 
 /// Makes one so, and says what that was.
 fn set(
-    objects: Objects<'_>,
+    plugin: &Plugin,
     mut one: BackupConfiguration,
     paused: bool,
     dry_run: DryRun,
@@ -81,11 +79,11 @@ fn set(
             }
             return Ok((one, verb));
         }
-        if let Some(patched) = objects.patch((&namespace, &name), &patch, dry_run == DryRun::Server)? {
+        if let Some(patched) = plugin.patch((&namespace, &name), &patch, dry_run == DryRun::Server)? {
             return Ok((patched, verb));
         }
         // Somebody has changed it meanwhile; that may have been the patch, if its answer was lost.
-        one = objects.required(&namespace, &name)?;
+        one = plugin.required(&namespace, &name)?;
         already = verb;
     }
     Err(refused(&one, "others change it all the time", "try again"))

@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 
 use crate::error::PluginError;
 use crate::format::{self, Format};
-use crate::objects::Made;
 use crate::{Done, DryRun, Plugin};
 
 /// Group of the databases that have an AppBinding of the same name.
@@ -67,9 +66,9 @@ pub fn restore(plugin: &Plugin, args: &Restore) -> Result<Done, PluginError> {
     let name = session.name_any();
     let object = match args.dry_run {
         DryRun::Client => session,
-        dry_run => match plugin.objects().create(&session, dry_run == DryRun::Server)? {
-            Made::Now(made) => made,
-            Made::Before => {
+        dry_run => match plugin.create(&session, dry_run == DryRun::Server)? {
+            Some(made) => made,
+            None => {
                 return Err(refused(
                     format!("there is a RestoreSession {}/{name} already", args.namespace),
                     "choose another name with --name, or delete that one",
@@ -99,10 +98,9 @@ struct Found {
 
 impl Found {
     fn look(plugin: &Plugin, args: &Restore) -> Result<Self, PluginError> {
-        let objects = plugin.objects();
         let namespace = &args.namespace;
         let snapshot: Option<Snapshot> = match args.snapshot.as_deref().filter(|name| *name != LATEST) {
-            Some(name) => Some(objects.required(namespace, name)?),
+            Some(name) => Some(plugin.required(namespace, name)?),
             None => None,
         };
         if let Some(snapshot) = &snapshot {
@@ -119,7 +117,7 @@ impl Found {
             (Some(name), _) => name.clone(),
             (None, Some(name)) => name,
             (None, None) => {
-                let all: Vec<Repository> = objects.list(Some(namespace), "")?;
+                let all: Vec<Repository> = plugin.objects().list(Some(namespace), "")?;
                 return Err(refused(
                     format!(
                         "it is not said what to restore; the repositories of namespace {namespace} are: {}",
@@ -129,7 +127,7 @@ impl Found {
                 ));
             }
         };
-        let object: Repository = objects.required(namespace, &repository)?;
+        let object: Repository = plugin.required(namespace, &repository)?;
         if args.target.is_none() {
             let own = object.spec.app_ref.as_ref();
             let own = own.map(|app| format!("{}/{}", app.kind.as_deref().unwrap_or("AppBinding"), app.name));
@@ -141,7 +139,7 @@ impl Found {
                 },
             ));
         }
-        let configurations: Vec<BackupConfiguration> = objects.list(Some(namespace), "")?;
+        let configurations: Vec<BackupConfiguration> = plugin.objects().list(Some(namespace), "")?;
         let session = snapshot.as_ref().and_then(|snapshot| snapshot.spec.session.as_deref());
         Self::of(&repository, session, &configurations, args.addon.as_deref())
     }

@@ -9,8 +9,7 @@ use jiff::Timestamp;
 
 use crate::error::PluginError;
 use crate::format::{self, Format};
-use crate::objects::{self, Made, Objects};
-use crate::{Done, DryRun, Plugin, pause};
+use crate::{Done, DryRun, Plugin, objects, pause};
 
 /// What to trigger.
 #[derive(Debug, Clone, Default)]
@@ -29,10 +28,9 @@ pub struct Trigger {
 
 /// Creates a BackupSession of each session, unless one of them would not run: then none is created.
 pub fn trigger(plugin: &Plugin, args: &Trigger) -> Result<Done, PluginError> {
-    let objects = plugin.objects();
-    let configuration: BackupConfiguration = objects.required(&args.namespace, &args.configuration)?;
+    let configuration: BackupConfiguration = plugin.required(&args.namespace, &args.configuration)?;
     let candidates = candidates(&configuration, &args.sessions, Plugin::now())?;
-    let existing: Vec<BackupSession> = objects.list(Some(&args.namespace), "")?;
+    let existing: Vec<BackupSession> = plugin.objects().list(Some(&args.namespace), "")?;
     for candidate in &candidates {
         may_run(candidate, &configuration, &existing)?;
     }
@@ -40,7 +38,7 @@ pub fn trigger(plugin: &Plugin, args: &Trigger) -> Result<Done, PluginError> {
     let mut lines = Vec::new();
     for candidate in candidates {
         let name = candidate.name_any();
-        let line = make(objects, candidate, args);
+        let line = make(plugin, candidate, args);
         lines.push(line.map_err(|error| objects::after(&joined(&lines), error))?);
         if args.dry_run == DryRun::None {
             done.names.push(name);
@@ -51,12 +49,12 @@ pub fn trigger(plugin: &Plugin, args: &Trigger) -> Result<Done, PluginError> {
 }
 
 /// Creates a BackupSession, and says so.
-fn make(objects: Objects<'_>, candidate: BackupSession, args: &Trigger) -> Result<String, PluginError> {
+fn make(plugin: &Plugin, candidate: BackupSession, args: &Trigger) -> Result<String, PluginError> {
     let (object, verb) = match args.dry_run {
         DryRun::Client => (candidate, "created"),
-        dry_run => match objects.create(&candidate, dry_run == DryRun::Server)? {
-            Made::Now(made) => (made, "created"),
-            Made::Before => (candidate, "created by somebody else in this very second"),
+        dry_run => match plugin.create(&candidate, dry_run == DryRun::Server)? {
+            Some(made) => (made, "created"),
+            None => (candidate, "created by somebody else in this very second"),
         },
     };
     let shown = match (args.dry_run, args.format) {

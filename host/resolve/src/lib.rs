@@ -1,8 +1,8 @@
 //! From resources to a plan, through one [`Reader`].
 //!
 //! [`Directory`] reads a directory of manifests, and with the feature `cluster` a `Cluster` reads the Kubernetes API. [`backup`], [`restore`] and
-//! [`repositories`] follow the references between the resources, check them, and return plain plans. Every
-//! [`ResolveError`] says what cannot be done, why, and how to fix it, and holds no secret.
+//! [`repositories`] follow the references between the resources, check them, and return plain plans. With that feature, `Objects` are what programs
+//! read and make in a cluster besides. Every [`ResolveError`] says what cannot be done, why, and how to fix it, and holds no secret.
 
 mod backup;
 mod catalog;
@@ -12,6 +12,8 @@ mod configuration;
 mod directory;
 mod error;
 mod manifest;
+#[cfg(feature = "cluster")]
+pub mod objects;
 mod reader;
 mod repository;
 mod restore;

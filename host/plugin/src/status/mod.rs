@@ -54,14 +54,14 @@ pub fn status(
 fn required(plugin: &Plugin, subject: &Subject, namespace: &str) -> Result<Value, PluginError> {
     use coffer_api::core::{BackupConfiguration, BackupSession, RestoreSession};
     use coffer_api::storage::{BackupStorage, Repository, Snapshot};
-    let (objects, name) = (plugin.objects(), subject.name.as_str());
+    let name = subject.name.as_str();
     match subject.kind {
-        Kind::BackupConfiguration => format::value(&objects.required::<BackupConfiguration>(namespace, name)?),
-        Kind::BackupSession => format::value(&objects.required::<BackupSession>(namespace, name)?),
-        Kind::RestoreSession => format::value(&objects.required::<RestoreSession>(namespace, name)?),
-        Kind::BackupStorage => format::value(&objects.required::<BackupStorage>(namespace, name)?),
-        Kind::Repository => format::value(&objects.required::<Repository>(namespace, name)?),
-        Kind::Snapshot => format::value(&objects.required::<Snapshot>(namespace, name)?),
+        Kind::BackupConfiguration => format::value(&plugin.required::<BackupConfiguration>(namespace, name)?),
+        Kind::BackupSession => format::value(&plugin.required::<BackupSession>(namespace, name)?),
+        Kind::RestoreSession => format::value(&plugin.required::<RestoreSession>(namespace, name)?),
+        Kind::BackupStorage => format::value(&plugin.required::<BackupStorage>(namespace, name)?),
+        Kind::Repository => format::value(&plugin.required::<Repository>(namespace, name)?),
+        Kind::Snapshot => format::value(&plugin.required::<Snapshot>(namespace, name)?),
         other => Err(PluginError::refused(
             format!("{} has no status of Coffer's", other.name()),
             "nothing acts on it by itself",

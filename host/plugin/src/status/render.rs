@@ -3,11 +3,11 @@
 use coffer_api::ResourceExt as _;
 use coffer_api::core::{BackupConfiguration, BackupSession, RestoreComponent, RestoreSession, Session};
 use coffer_api::storage::{BackupStorage, Repository, Snapshot};
+use coffer_resolve::objects::Object;
 use jiff::Timestamp;
 
 use super::problems::{Problem, problems};
 use super::view::{View, created, invoker, storage};
-use crate::objects::Object;
 use crate::snapshots::taken;
 use crate::table::{Table, age, ago, until};
 

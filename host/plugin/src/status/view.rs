@@ -4,6 +4,7 @@ use coffer_api::ResourceExt as _;
 use coffer_api::core::{BackupConfiguration, BackupSession, RestoreSession, Session};
 use coffer_api::shared::SnapshotPhase;
 use coffer_api::storage::{BackupStorage, Repository, Snapshot};
+use coffer_resolve::objects::Object;
 use coffer_resolve::{ErrorKind, Kind};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,7 +12,6 @@ use serde_json::Value;
 use crate::Plugin;
 use crate::error::PluginError;
 use crate::format;
-use crate::objects::Object;
 use crate::snapshots::taken;
 use crate::subject::Subject;
 
@@ -170,11 +170,11 @@ impl Reading<'_> {
                 self.seen = true;
                 Ok(all)
             }
-            Err(PluginError::Resolve(error)) if error.kind() == ErrorKind::Denied => {
-                self.refused.push(PluginError::Resolve(error));
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                self.refused.push(error.into());
                 Ok(Vec::new())
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }
