@@ -5,7 +5,7 @@ use coffer_api::names::join_path;
 use coffer_api::shared::DeletionPolicy;
 use coffer_api::storage::{BackupStorage, Repository, RepositoryInfo, Snapshot};
 use coffer_api::{ResourceExt as _, meta};
-use coffer_resolve::objects::Object;
+use coffer_resolve::objects::Namespaced;
 use coffer_storage::Storage;
 
 use crate::error::JobError;
@@ -56,7 +56,7 @@ pub fn cleanup(job: &Job, kind: Wiped, namespace: &str, name: &str) -> Result<En
     }
 }
 
-fn each<K: Object>(
+fn each<K: Namespaced>(
     job: &Job,
     namespace: &str,
     name: &str,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use coffer_api::ResourceExt as _;
-use coffer_resolve::objects::Object;
+use coffer_resolve::objects::Namespaced;
 use coffer_resolve::{ErrorKind, Reader as _, ResolveError};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, Preconditions};
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 impl Job {
     /// An object that must be there.
-    pub(crate) fn required<K: Object>(&self, namespace: &str, name: &str) -> Result<K, JobError> {
+    pub(crate) fn required<K: Namespaced>(&self, namespace: &str, name: &str) -> Result<K, JobError> {
         self.objects().get(namespace, name)?.ok_or_else(|| {
             let kind = K::kind(&());
             JobError::Resolve(ResolveError::new(
@@ -37,7 +37,7 @@ impl Job {
     }
 
     /// Deletes this very object, if it is still there.
-    pub(crate) fn delete<K: Object>(&self, object: &K) -> Result<(), JobError> {
+    pub(crate) fn delete<K: Namespaced>(&self, object: &K) -> Result<(), JobError> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let api: Api<K> = self.objects().api(&namespace);
         let preconditions = Preconditions { uid: object.uid(), resource_version: None };
@@ -51,7 +51,7 @@ impl Job {
     }
 
     /// Sets fields of an object's metadata.
-    pub(crate) fn annotate<K: Object>(
+    pub(crate) fn annotate<K: Namespaced>(
         &self,
         namespace: &str,
         name: &str,
@@ -67,7 +67,7 @@ impl Job {
 
     /// Sets fields of a status by the way: `fields` gives them, or none, for the object as it is. Tried once, and not at all if somebody else
     /// wrote meanwhile: what it says is soon out of date anyway.
-    pub(crate) fn report<K: Object>(
+    pub(crate) fn report<K: Namespaced>(
         &self,
         namespace: &str,
         name: &str,
@@ -89,7 +89,7 @@ impl Job {
     }
 
     /// Changes a status: `edit` gives the fields to set, or none, for the object as it is at that moment. Returns the object as it is then.
-    pub(crate) fn edit_status<K: Object>(
+    pub(crate) fn edit_status<K: Namespaced>(
         &self,
         namespace: &str,
         name: &str,
@@ -99,7 +99,7 @@ impl Job {
     }
 
     /// The same, with an `edit` that may fail, as when it reads what it decides by.
-    pub(crate) fn try_edit_status<K: Object>(
+    pub(crate) fn try_edit_status<K: Namespaced>(
         &self,
         namespace: &str,
         name: &str,

@@ -148,7 +148,7 @@ pub(crate) async fn run<C: Controller>(
             // Reported by the policy.
             Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
             Err(controller::Error::ObjectNotFound(gone)) => {
-                drop(removals.spawn(remove_left::<C>(Arc::clone(&left), gone.name, gone.namespace)))
+                drop(removals.spawn(remove_left::<C>(Arc::clone(&left), gone.name, gone.namespace)));
             }
             Err(error) => tracing::error!(controller = C::NAME, %error, "the queue of a controller failed"),
         }

@@ -10,7 +10,7 @@ use coffer_api::k8s_openapi::api::apps::v1::Deployment;
 use coffer_api::k8s_openapi::api::batch::v1::{CronJob, Job};
 use coffer_api::k8s_openapi::api::core::v1::{Event, Pod};
 use coffer_api::meta::{self, label};
-use coffer_resolve::objects::Object;
+use coffer_resolve::objects::Namespaced;
 use coffer_resolve::{Kind, Reader as _};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -231,12 +231,12 @@ impl Gathering<'_> {
         }
     }
 
-    fn list<K: Object>(&mut self, namespace: Option<&str>, labels: &str) -> Vec<K> {
+    fn list<K: Namespaced>(&mut self, namespace: Option<&str>, labels: &str) -> Vec<K> {
         let all = self.plugin.objects().list(namespace, labels);
         self.or_note(all)
     }
 
-    fn typed<K: Object>(&mut self, path: &str, objects: &[K]) -> Result<(), PluginError> {
+    fn typed<K: Namespaced>(&mut self, path: &str, objects: &[K]) -> Result<(), PluginError> {
         let values = objects.iter().map(format::value).collect::<Result<Vec<_>, _>>()?;
         self.objects_at(path, values);
         Ok(())

@@ -9,7 +9,7 @@ use coffer_api::meta::annotation::INVOKER;
 use coffer_api::meta::label;
 use coffer_api::{ResourceExt as _, names};
 use coffer_resolve::Kind;
-use coffer_resolve::objects::Object;
+use coffer_resolve::objects::Namespaced;
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use jiff::Timestamp;
 use kube::Api;
@@ -109,7 +109,7 @@ fn selector(subject: &Subject) -> String {
     format!("{}={},{}={name}", label::INVOKER_KIND, subject.kind.name(), label::INVOKER_NAME)
 }
 
-fn created<K: Object>(object: &K) -> Option<Timestamp> {
+fn created<K: Namespaced>(object: &K) -> Option<Timestamp> {
     object.meta().creation_timestamp.as_ref().map(|time| time.0)
 }
 

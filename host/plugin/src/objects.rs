@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
 use coffer_api::ResourceExt;
-use coffer_resolve::objects::Object;
+use coffer_resolve::objects::Namespaced;
 use coffer_resolve::{ErrorKind, Reader as _, ResolveError};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -20,7 +20,7 @@ const REQUEST: &str = "coffer.dev/request";
 
 impl Plugin {
     /// An object that must be there.
-    pub(crate) fn required<K: Object>(&self, namespace: &str, name: &str) -> Result<K, PluginError> {
+    pub(crate) fn required<K: Namespaced>(&self, namespace: &str, name: &str) -> Result<K, PluginError> {
         self.objects().get(namespace, name)?.ok_or_else(|| {
             let kind = K::kind(&());
             let mut known: Vec<_> = match self.objects().list::<K>(Some(namespace), "") {
@@ -47,7 +47,7 @@ impl Plugin {
 
     /// Makes an object, and returns it as the server has it; `None` if there is one of its name, made by somebody else. A dry run only asks the
     /// server whether it would.
-    pub(crate) fn create<K: Object>(&self, object: &K, dry_run: bool) -> Result<Option<K>, PluginError> {
+    pub(crate) fn create<K: Namespaced>(&self, object: &K, dry_run: bool) -> Result<Option<K>, PluginError> {
         let request = unique();
         let mut object = object.clone();
         object.annotations_mut().insert(REQUEST.to_owned(), request.clone());
@@ -60,7 +60,7 @@ impl Plugin {
     }
 
     /// Changes fields of an object; nothing if the patch names a version that is no longer the newest.
-    pub(crate) fn patch<K: Object>(
+    pub(crate) fn patch<K: Namespaced>(
         &self,
         (namespace, name): (&str, &str),
         patch: &Value,

@@ -13,12 +13,12 @@ use crate::cluster::{Action, Cluster};
 use crate::error::ResolveError;
 
 /// A namespaced kind. Implemented for all that are.
-pub trait Object:
+pub trait Namespaced:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug
 {
 }
 
-impl<K> Object for K where
+impl<K> Namespaced for K where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug
 {
 }
@@ -37,14 +37,14 @@ impl<'a> Objects<'a> {
     }
 
     /// An object that may be missing.
-    pub fn get<K: Object>(self, namespace: &str, name: &str) -> Result<Option<K>, ResolveError> {
+    pub fn get<K: Namespaced>(self, namespace: &str, name: &str) -> Result<Option<K>, ResolveError> {
         let api: Api<K> = self.api(namespace);
         let found = self.cluster.request(|| api.get_opt(name));
         found.map_err(|error| self.failed::<K>("get", "", (namespace, name), &error))
     }
 
     /// All objects that a label selector matches, of one namespace or of all, sorted by namespace and name.
-    pub fn list<K: Object>(self, namespace: Option<&str>, labels: &str) -> Result<Vec<K>, ResolveError> {
+    pub fn list<K: Namespaced>(self, namespace: Option<&str>, labels: &str) -> Result<Vec<K>, ResolveError> {
         let api: Api<K> = match namespace {
             Some(namespace) => self.api(namespace),
             None => Api::all(self.cluster.client().clone()),
@@ -58,7 +58,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Makes an object, and returns it as the server has it; `None` if there is one of its name. A dry run only asks the server whether it would.
-    pub fn create<K: Object>(self, object: &K, dry_run: bool) -> Result<Option<K>, ResolveError> {
+    pub fn create<K: Namespaced>(self, object: &K, dry_run: bool) -> Result<Option<K>, ResolveError> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let api: Api<K> = self.api(&namespace);
         let parameters = PostParams { dry_run, field_manager: Some(self.manager.to_owned()) };
@@ -70,7 +70,7 @@ impl<'a> Objects<'a> {
     }
 
     /// For a request of one's own: the objects of a namespace.
-    pub fn api<K: Object>(self, namespace: &str) -> Api<K> {
+    pub fn api<K: Namespaced>(self, namespace: &str) -> Api<K> {
         Api::namespaced(self.cluster.client().clone(), namespace)
     }
 
@@ -80,7 +80,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Says what became of a request of one's own that failed; `subresource` is empty, or such as `/status`.
-    pub fn failed<K: Object>(
+    pub fn failed<K: Namespaced>(
         self,
         verb: &'static str,
         subresource: &str,

@@ -3,7 +3,7 @@
 use coffer_api::ResourceExt as _;
 use coffer_api::core::{BackupConfiguration, BackupSession, RestoreComponent, RestoreSession, Session};
 use coffer_api::storage::{BackupStorage, Repository, Snapshot};
-use coffer_resolve::objects::Object;
+use coffer_resolve::objects::Namespaced;
 use jiff::Timestamp;
 
 use super::problems::{Problem, problems};
@@ -79,14 +79,14 @@ fn titled(shown: Shown, titles: &[&str], wide: &[&str]) -> Table {
     Table::new(&all)
 }
 
-fn row<K: Object>(table: &mut Table, shown: Shown, object: &K, cells: Vec<String>, wide: Vec<String>) {
+fn row<K: Namespaced>(table: &mut Table, shown: Shown, object: &K, cells: Vec<String>, wide: Vec<String>) {
     let namespace = shown.namespaces.then(|| object.namespace().unwrap_or_default());
     let wide = if shown.wide { wide } else { Vec::new() };
     table.row(namespace.into_iter().chain([object.name_any()]).chain(cells).chain(wide));
 }
 
 /// A phase, or that the object is on its way out.
-fn phase<K: Object, P: std::fmt::Debug>(object: &K, phase: Option<P>) -> String {
+fn phase<K: Namespaced, P: std::fmt::Debug>(object: &K, phase: Option<P>) -> String {
     if object.meta().deletion_timestamp.is_some() {
         return "Terminating".to_owned();
     }

@@ -4,7 +4,7 @@ use coffer_api::ResourceExt as _;
 use coffer_api::core::{BackupConfiguration, BackupSession, RestoreSession, Session};
 use coffer_api::shared::SnapshotPhase;
 use coffer_api::storage::{BackupStorage, Repository, Snapshot};
-use coffer_resolve::objects::Object;
+use coffer_resolve::objects::Namespaced;
 use coffer_resolve::{ErrorKind, Kind};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -164,7 +164,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn list<K: Object>(&mut self) -> Result<Vec<K>, PluginError> {
+    fn list<K: Namespaced>(&mut self) -> Result<Vec<K>, PluginError> {
         match self.plugin.objects().list(self.namespace, "") {
             Ok(all) => {
                 self.seen = true;
@@ -189,14 +189,14 @@ pub(super) fn storage(repository: &Repository) -> Option<&str> {
     repository.spec.storage_ref.as_ref().map(|storage| storage.name.as_str())
 }
 
-pub(super) fn created<K: Object>(object: &K) -> Option<Timestamp> {
+pub(super) fn created<K: Namespaced>(object: &K) -> Option<Timestamp> {
     object.meta().creation_timestamp.as_ref().map(|time| time.0)
 }
 
-fn named<K: Object>(all: &[K], name: &str) -> Vec<K> {
+fn named<K: Namespaced>(all: &[K], name: &str) -> Vec<K> {
     chosen(all, |one| one.name_any() == name)
 }
 
-fn chosen<K: Object>(all: &[K], so: impl Fn(&K) -> bool) -> Vec<K> {
+fn chosen<K: Namespaced>(all: &[K], so: impl Fn(&K) -> bool) -> Vec<K> {
     all.iter().filter(|one| so(one)).cloned().collect()
 }
