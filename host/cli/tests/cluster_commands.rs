@@ -157,6 +157,17 @@ fn rendered(template: &str, values: &str) -> String {
 }
 
 #[test]
+fn install_prints_the_definitions_alone() {
+    let site = Site::new();
+    let everything = keyed(&documents(&run(&site, &["install"]).code(0).stdout));
+    let definitions = keyed(&documents(&run(&site, &["install", "--crds"]).code(0).stdout));
+    let is_definition = |object: &Value| object["kind"] == "CustomResourceDefinition";
+    let expected: BTreeMap<_, _> = everything.into_iter().filter(|(_, object)| is_definition(object)).collect();
+    assert!(!definitions.is_empty());
+    assert_eq!(definitions, expected);
+}
+
+#[test]
 fn install_takes_what_is_chosen() {
     let site = Site::new();
     let words = ["install", "-n", "ops", "--image", "registry/coffer:9", "--pull-policy", "Always", "--replicas", "3"];

@@ -136,6 +136,7 @@ fn the_chart_fits_together() {
     let chart = folder().join("chart");
     let values: Value = serde_saphyr::from_str(&fs::read_to_string(chart.join("values.yaml")).unwrap()).unwrap();
     let schema: Value = serde_json::from_str(&fs::read_to_string(chart.join("values.schema.json")).unwrap()).unwrap();
+    assert_eq!(values["image"], "", "the image is that of the version, which an upgrade changes");
     for (name, _) in values.as_object().unwrap() {
         assert!(!schema["properties"][name].is_null(), "{name} has no schema");
     }

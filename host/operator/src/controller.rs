@@ -27,7 +27,7 @@ const LATER: Duration = Duration::from_secs(2);
 /// The longest that one reconcile may take. A connection that died without a word would hold it for ever, and its object with it; every step can be
 /// repeated, so what is given up costs nothing.
 const LONGEST: Duration = Duration::from_mins(1);
-/// Reason of the event that tells of it.
+/// Reason of the event that tells of a failed reconcile.
 const FAILED: &str = "ReconcileFailed";
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
@@ -100,11 +100,14 @@ pub(crate) async fn run<C: Controller>(
     stop: CancellationToken,
 ) {
     let changes = queue.open();
-    let all: Vec<_> = store.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect();
+    let mut all: Vec<_> = store.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect();
+    // Also those that went while nobody led, and left something.
+    let invokers = context.stores.invokers(&C::Object::kind(&()));
+    all.extend(invokers.into_iter().map(|one| ObjectRef::new(&one.name).within(&one.namespace)));
     let failures = Arc::new(Failures::<C::Object>::default());
     let names =
         futures::stream::iter(all).chain(stream(changes)).take_until(stop.cancelled_owned()).map(Ok::<_, Never>);
-    let (counted, left) = (Arc::clone(&failures), Arc::clone(&context));
+    let (counted, forgotten, left) = (Arc::clone(&failures), Arc::clone(&failures), Arc::clone(&context));
     let reconcile = move |object: Arc<C::Object>, context: Arc<Context>| {
         let counted = Arc::clone(&counted);
         async move {
@@ -117,11 +120,15 @@ pub(crate) async fn run<C: Controller>(
             context.metrics.reconciled(C::NAME, class, begin.elapsed());
             match &outcome {
                 Ok(_) => counted.forget(&key),
-                Err(error) if is_worth_telling(error, counted.count(&key)) => {
-                    events::publish(&context.recorder, told.as_ref(), vec![Note::warning(FAILED, error.to_string())])
-                        .await;
+                Err(error) => {
+                    let failures = counted.count(&key);
+                    if is_worth_telling(error, failures) {
+                        let notes = vec![Note::warning(FAILED, error.to_string())];
+                        let telling = events::publish(&context.recorder, told.as_ref(), notes);
+                        // Nothing depends on it.
+                        let _ = tokio::time::timeout(LONGEST, telling).await;
+                    }
                 }
-                Err(_) => {}
             }
             outcome
         }
@@ -148,7 +155,8 @@ pub(crate) async fn run<C: Controller>(
             // Reported by the policy.
             Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
             Err(controller::Error::ObjectNotFound(gone)) => {
-                drop(removals.spawn(remove_left::<C>(Arc::clone(&left), gone.name, gone.namespace)));
+                forgotten.forget(&ObjectRef::new(&gone.name).within(gone.namespace.as_deref().unwrap_or_default()));
+                removals.spawn(remove_left::<C>(Arc::clone(&left), gone.name, gone.namespace));
             }
             Err(error) => tracing::error!(controller = C::NAME, %error, "the queue of a controller failed"),
         }
@@ -159,14 +167,23 @@ pub(crate) async fn run<C: Controller>(
 /// Removes what was made for an object that is gone, and that the caches knew of too late.
 async fn remove_left<C: Controller>(context: Arc<Context>, name: String, namespace: Option<String>) {
     let namespace = namespace.unwrap_or_default();
-    if let Err(error) = jobs::remove_left::<C::Object>(&context, &namespace, &name).await {
-        tracing::warn!(controller = C::NAME, object = %name, %error, "what was made for it could not be removed");
+    let mut failures = 0;
+    // Nothing leads here again: the object is gone.
+    while let Err(error) = jobs::remove_left::<C::Object>(&context, &namespace, &name).await {
+        failures += 1;
+        let pause = error.class().pause(failures);
+        tracing::warn!(controller = C::NAME, object = %name, %error, again_in = ?pause, "what was made for it could not be removed");
+        tokio::time::sleep(pause).await;
     }
 }
 
 /// Whether whoever looks at the object should read of a failure: not of what another try mends, and ever more rarely of what stays.
 fn is_worth_telling(error: &Error, failures: u32) -> bool {
-    let lasts = if error.class() == Class::Transient { failures > 4 } else { failures > 1 };
+    let lasts = match error.class() {
+        Class::Terminal => true,
+        Class::Waiting => failures > 1,
+        Class::Transient => failures > 4,
+    };
     lasts && failures.is_power_of_two() && !error.is_conflict()
 }
 
@@ -222,6 +239,7 @@ mod tests {
                 Status::failure("no", reason).with_code(code).boxed(),
             ))
         };
+        assert_eq!(told(&answer(422, "Invalid")), [1, 2, 4, 8, 16]);
         assert_eq!(told(&answer(403, "Forbidden")), [2, 4, 8, 16]);
         assert_eq!(told(&answer(500, "InternalError")), [8, 16]);
         assert_eq!(told(&answer(409, "Conflict")), [0_u32; 0]);

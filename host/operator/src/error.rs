@@ -84,17 +84,19 @@ impl Error {
     }
 
     /// Whether a step that has been due for `waited` will not succeed any more. What others have to do first they may do
-    /// until `limit`, and so long may an internal error last: a webhook that has broken for good is one.
+    /// until `limit`, and so long may a webhook be broken.
     pub fn is_hopeless(&self, waited: Duration, limit: Duration) -> bool {
         match self.class() {
             Class::Terminal => true,
             Class::Waiting => waited >= limit,
-            Class::Transient => waited >= limit && self.is_internal(),
+            Class::Transient => waited >= limit && self.is_broken_webhook(),
         }
     }
 
-    fn is_internal(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 500))
+    /// Whether the API server could not ask a webhook that has a say. It calls that an internal error, as it does much that passes.
+    fn is_broken_webhook(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        matches!(source.as_ref(), kube::Error::Api(status) if status.code == 500 && status.message.contains("failed calling webhook"))
     }
 
     /// Whether the API server said that the object has changed since it was read.
@@ -175,14 +177,22 @@ mod tests {
     #[rstest]
     #[case(409, 9999, false)]
     #[case(503, 9999, false)]
-    #[case(500, 1799, false)]
-    #[case(500, 1800, true)]
+    #[case(500, 9999, false)]
     #[case(403, 1799, false)]
     #[case(403, 1800, true)]
     #[case(422, 0, true)]
     fn others_have_their_time(#[case] code: u16, #[case] waited: u64, #[case] hopeless: bool) {
         let limit = Duration::from_mins(30);
         assert_eq!(answer(code, "").is_hopeless(Duration::from_secs(waited), limit), hopeless);
+    }
+
+    #[test]
+    fn a_webhook_has_its_time_to_be_mended() {
+        let why = r#"Internal error occurred: failed calling webhook "jobs.example.org": no endpoints available"#;
+        let status = Status::failure(why, "InternalError").with_code(500);
+        let error = Error::api("create Job demo/sample")(kube::Error::Api(status.boxed()));
+        let limit = Duration::from_mins(30);
+        assert!(!error.is_hopeless(Duration::from_secs(1799), limit) && error.is_hopeless(limit, limit));
     }
 
     #[test]

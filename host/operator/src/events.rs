@@ -1,4 +1,4 @@
-//! Events: every change of a condition or a final phase is told once, with what, why and how to fix it.
+//! Events: every change of a condition or a final phase is told once, with what, why and how to fix it; a reconcile that keeps failing is told ever more rarely.
 
 use coffer_api::condition::{
     BACKUP_INCOMPLETE, BACKUP_SKIPPED, POD_PENDING_TOO_LONG, READY, RECONCILING, RESTORE_INCOMPLETE,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{Resource, ResourceExt as _};
 
 use crate::apply::{self, Created, Object};
@@ -90,15 +89,16 @@ pub(crate) async fn delete<O: Resource<DynamicType = ()>>(
         None => read(context, owner, (namespace, name)).await?,
         known => known,
     };
-    let Some(uid) = job.and_then(|job| job.uid()) else { return Ok(false) };
-    apply::delete::<Job>(&context.client, namespace, name, Some(&uid)).await
+    match job {
+        Some(job) => delete_seen(context, job.as_ref()).await,
+        None => Ok(false),
+    }
 }
 
 /// Takes away what the Jobs of an object were allowed to do, in all namespaces.
 pub(crate) async fn unbind(context: &Context, invoker: &Invoker) -> Result<(), Error> {
     for binding in context.stores.bindings_of(invoker) {
-        let (namespace, name) = apply::place(binding.as_ref())?;
-        apply::delete::<RoleBinding>(&context.client, &namespace, &name, binding.uid().as_deref()).await?;
+        delete_seen(context, binding.as_ref()).await?;
     }
     Ok(())
 }
@@ -113,8 +113,7 @@ pub(crate) async fn stop_others(context: &Context, invoker: &Invoker, but: &str)
     let pods = context.stores.pods_for(invoker);
     let mut any = pods.iter().any(|pod| !stores::is_of_job(pod, but) && job_state::may_write(pod, context.now()));
     for job in context.stores.jobs_of(invoker).iter().filter(|job| job.name_any() != but) {
-        let (namespace, name) = apply::place(job.as_ref())?;
-        any |= apply::delete::<Job>(&context.client, &namespace, &name, job.uid().as_deref()).await?;
+        any |= delete_seen(context, job.as_ref()).await?;
     }
     Ok(any)
 }
@@ -125,7 +124,7 @@ pub(crate) async fn remove_all(context: &Context, invoker: &Invoker) -> Result<b
     let mut any = at_work(context, invoker);
     for job in context.stores.jobs_of(invoker) {
         let (namespace, name) = apply::place(job.as_ref())?;
-        any |= apply::delete::<Job>(&context.client, &namespace, &name, job.uid().as_deref()).await?;
+        any |= delete_seen(context, job.as_ref()).await?;
         let account = stores::get::<ServiceAccount>(&context.stores.accounts, &namespace, &name);
         apply::delete_made_for(&context.client, account, (&namespace, &name), invoker).await?;
     }
@@ -137,9 +136,30 @@ pub(crate) async fn remove_all(context: &Context, invoker: &Invoker) -> Result<b
 pub(crate) async fn remove_left<O: Object>(context: &Context, namespace: &str, name: &str) -> Result<(), Error> {
     let invoker = Invoker { kind: O::kind(&()).into_owned(), namespace: namespace.to_owned(), name: name.to_owned() };
     let stores = &context.stores;
-    let is_clean = stores.jobs_of(&invoker).is_empty() && stores.bindings_of(&invoker).is_empty();
-    if is_clean || apply::read::<O>(&context.client, namespace, name).await?.is_some() {
+    // What is known before the object is asked for was not made for a later one of its name.
+    let (jobs, bindings) = (stores.jobs_of(&invoker), stores.bindings_of(&invoker));
+    let accounts: Vec<_> = jobs
+        .iter()
+        .filter_map(|job| stores::get(&stores.accounts, &job.namespace()?, &job.name_any()))
+        .filter(|account| Invoker::from_annotations(account.annotations()).as_ref() == Some(&invoker))
+        .collect();
+    if jobs.is_empty() && bindings.is_empty() || apply::read::<O>(&context.client, namespace, name).await?.is_some() {
         return Ok(());
     }
-    remove_all(context, &invoker).await.map(drop)
+    for job in &jobs {
+        delete_seen(context, job.as_ref()).await?;
+    }
+    for account in &accounts {
+        delete_seen(context, account.as_ref()).await?;
+    }
+    for binding in &bindings {
+        delete_seen(context, binding.as_ref()).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the very object that was seen, if it is still there; whether it was.
+async fn delete_seen<K: Object>(context: &Context, object: &K) -> Result<bool, Error> {
+    let (namespace, name) = apply::place(object)?;
+    apply::delete::<K>(&context.client, &namespace, &name, object.uid().as_deref()).await
 }

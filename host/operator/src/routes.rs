@@ -26,7 +26,7 @@ use crate::build::Invoker;
 use crate::context::Context;
 use crate::controller::Queue;
 use crate::restore_session::pause;
-use crate::stores::Writers;
+use crate::stores::{self, Writers};
 use crate::watch::follow;
 
 /// One queue per controller.
@@ -148,21 +148,18 @@ fn storage(context: &Context, old: Option<&BackupStorage>, new: Option<&BackupSt
     }
 }
 
-/// Whether nothing differs but what the operator itself writes of the repositories in it, with every change of theirs.
+/// Whether nothing differs but what is said of the repositories in it, with every change of theirs.
 fn only_summed_up(old: Option<&BackupStorage>, new: Option<&BackupStorage>) -> bool {
     let rest = |one: &BackupStorage| {
         let mut one = one.clone();
         one.metadata.resource_version = None;
-        one.metadata.managed_fields = None;
         if let Some(status) = &mut one.status {
             status.repositories.clear();
             status.total_size = None;
         }
         one
     };
-    old.zip(new).is_some_and(|(old, new)| {
-        old.metadata.resource_version != new.metadata.resource_version && rest(old) == rest(new)
-    })
+    old.zip(new).is_some_and(|(old, new)| rest(old) == rest(new))
 }
 
 fn policy(context: &Context, old: Option<&RetentionPolicy>, new: Option<&RetentionPolicy>) {
@@ -398,8 +395,14 @@ fn account(context: &Context, old: Option<&ServiceAccount>, new: Option<&Service
 }
 
 fn binding(context: &Context, old: Option<&RoleBinding>, new: Option<&RoleBinding>) {
-    // What works for an object that has ended may come into sight after that.
-    if let Some(binding) = new.or(old) {
+    // What was made for an object that has ended, or is gone, may come into sight after that. A storage does not end, and takes away what is of no use
+    // at once: to hear of that would have it try again without a pause.
+    let serves_storage = |of: &Invoker| {
+        of.kind == "BackupStorage" && stores::get(&context.stores.storages, &of.namespace, &of.name).is_some()
+    };
+    if let (None, Some(binding)) = (old, new)
+        && Invoker::from_annotations(binding.annotations()).is_some_and(|of| !serves_storage(&of))
+    {
         to_invoker(context, binding);
     }
     if new.is_none() || old.is_some() {

@@ -1,6 +1,6 @@
 //! What the operator knows of the cluster: one store per kind, each fed by one watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coffer_api::addons::{Addon, Function};
@@ -167,6 +167,14 @@ impl Stores {
     pub(crate) fn bindings_of(&self, invoker: &Invoker) -> Vec<Arc<RoleBinding>> {
         let wanted = invoker.annotation();
         self.bindings.state_filter(|binding| binding.annotations().get(INVOKER) == Some(&wanted))
+    }
+
+    /// The objects of a kind that Jobs and role bindings were made for.
+    pub(crate) fn invokers(&self, kind: &str) -> BTreeSet<Invoker> {
+        let (jobs, bindings) = (self.jobs.state(), self.bindings.state());
+        let jobs = jobs.iter().map(|job| job.annotations());
+        let bindings = bindings.iter().map(|binding| binding.annotations());
+        jobs.chain(bindings).filter_map(Invoker::from_annotations).filter(|invoker| invoker.kind == kind).collect()
     }
 
     /// The Jobs that were made for an object.

@@ -148,9 +148,16 @@ impl Repository {
                 Err(RepositoryError::AlreadyExists { location: store.location().to_owned() })
             }
             Err(error) => {
+                // What is said to have failed may have been done: a request whose answer was lost is sent again, and meets its own file.
+                if let Ok((key, key_id, config)) = find_key(&store, password)
+                    && backend.keys_written().iter().any(|id| id.to_hex().as_str() == key_id)
+                {
+                    return Ok(Self::assemble(store, key, key_id, config));
+                }
                 take_back_keys(&backend);
                 // The engine looks too, and then somebody else was faster.
-                let is_there = matches!(error, RepositoryError::Engine { .. }) && Self::exists(storage)?;
+                let is_there =
+                    matches!(error, RepositoryError::Engine { .. }) && Self::exists(storage).unwrap_or(false);
                 Err(if is_there {
                     RepositoryError::AlreadyExists { location: store.location().to_owned() }
                 } else {

@@ -247,6 +247,19 @@ fn of_two_that_create_one_wins_and_the_other_leaves_nothing() {
 
 /// A key that somebody left behind who lost such a race must not make the repository unreadable.
 #[test]
+fn those_that_begin_at_the_same_moment_share_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = common::folder(folder.path());
+    let open = || Repository::open_or_init(&storage, &password(), &InitOptions::default()).unwrap().id().to_owned();
+    let ids: Vec<String> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(std::fs::read_dir(folder.path().join("keys")).unwrap().count(), 1, "the others leave nothing");
+}
+
+#[test]
 fn a_strangers_key_with_the_same_password_is_passed_over() {
     let ours = Storage::memory();
     let repository = init(&ours);

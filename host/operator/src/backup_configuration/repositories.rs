@@ -1,6 +1,6 @@
 //! The Repositories of a BackupConfiguration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_api::core::{BackupConfiguration, RepositoryDeletionPolicy};
 use coffer_api::storage::Repository;
@@ -16,6 +16,7 @@ use crate::error::Error;
 /// Creates the Repositories whose storage can be used, and corrects what may change of those that exist.
 pub(super) async fn ensure(view: &View, context: &Context) -> Result<(), Error> {
     let policies = policies(&view.configuration);
+    let mut made = BTreeSet::new();
     for (_, reference, backend) in view.references() {
         let (Some(name), Some(backend)) = (&reference.name, backend) else { continue };
         let (Some(storage), Some(object)) = (&backend.storage.reference, &backend.storage.object) else { continue };
@@ -26,9 +27,15 @@ pub(super) async fn ensure(view: &View, context: &Context) -> Result<(), Error> 
         }
         let policy = policies.get(name).copied().flatten();
         let wanted = build::repository::build(&view.configuration, reference, storage, policy);
-        // What the cache does not know was not compared with what is wanted.
-        if existing.is_none() && apply::read::<Repository>(&context.client, &view.namespace, name).await?.is_some() {
-            return Err(Error::Waiting(format!("Repository {}/{name} has just appeared", view.namespace)));
+        if existing.is_none() {
+            // Another session names it too.
+            if !made.insert(name) {
+                continue;
+            }
+            // What the cache does not know was not compared with what is wanted.
+            if apply::read::<Repository>(&context.client, &view.namespace, name).await?.is_some() {
+                return Err(Error::Waiting(format!("Repository {}/{name} has just appeared", view.namespace)));
+            }
         }
         apply::ensure(&context.client, existing.map(AsRef::as_ref), wanted).await?;
     }

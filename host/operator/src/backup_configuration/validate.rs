@@ -132,7 +132,8 @@ fn repositories(view: &View, problems: &mut Vec<String>) {
             problems.extend(differs(existing, view, storage, directory));
         }
         // Of two that came at once the older one stays.
-        let ours = view.repositories.get(name).map(|existing| age(existing));
+        let ours = view.repositories.get(name).filter(|existing| existing.spec.path.as_deref() == Some(directory));
+        let ours = ours.map(|existing| age(existing));
         let taken = view.neighbours.iter().find(|other| {
             (other.namespace().as_deref(), other.name_any().as_str()) != (Some(&view.namespace), name)
                 && ours.as_ref().is_none_or(|ours| age(other) < *ours)

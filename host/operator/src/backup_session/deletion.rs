@@ -27,12 +27,17 @@ pub(super) async fn run(session: &Arc<BackupSession>, context: &Context) -> Resu
         return Ok(Action::requeue(SOON));
     }
     let view = view::of(session, context).await?;
+    let mut any = false;
     for snapshot in view.parts.iter().filter_map(|part| part.snapshot.as_ref()) {
         let status = snapshot.status.clone().unwrap_or_default();
         if status.components.is_empty() && !phase::is_final(phase::snapshot(&status)) {
             // Nothing was begun, so there is nothing to keep a record of.
             apply::delete_unchanged(&context.client, snapshot.as_ref()).await?;
+            any = true;
         }
+    }
+    if any {
+        return Ok(Action::requeue(SOON));
     }
     condemn(&view.parts, "its BackupSession was deleted before it had ended", context).await?;
     apply::remove_finalizer(&context.client, session.as_ref()).await?;

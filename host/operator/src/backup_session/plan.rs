@@ -303,9 +303,14 @@ impl Part {
 /// not dated yet.
 pub(super) fn backed_up(view: &View, now: Timestamp) -> Option<Timestamp> {
     let written = |part: &Part| {
-        let status = part.snapshot.as_ref()?.status.as_ref()?;
-        let is_dated = status.phase.is_some_and(phase::is_final);
-        if is_dated { status.last_update_time.as_ref().map(|time| time.0) } else { Some(now) }
+        let snapshot = part.snapshot.as_ref()?;
+        let status = snapshot.status.as_ref()?;
+        // Nobody dates one that is paused or on its way out.
+        let is_left = snapshot.spec.paused == Some(true) || snapshot.metadata.deletion_timestamp.is_some();
+        if !is_left && !status.phase.is_some_and(phase::is_final) {
+            return Some(now);
+        }
+        status.last_update_time.clone().or_else(|| snapshot.creation_timestamp()).map(|time| time.0)
     };
     view.parts.iter().filter_map(written).max()
 }

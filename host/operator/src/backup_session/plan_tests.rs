@@ -234,6 +234,14 @@ fn each_state_has_its_step() {
             Step::StopRetention,
         ),
         (
+            "retention said all, its pod is not known yet",
+            status(BACKED_UP, applied.clone()),
+            Facts::Succeeded,
+            JobState::Complete,
+            waiting(3),
+            Step::Nothing,
+        ),
+        (
             "retention not quite done",
             status(BACKED_UP, applied.clone()),
             Facts::Succeeded,

@@ -22,7 +22,7 @@ use kube::{Resource, ResourceExt as _};
 use crate::error::Error;
 
 /// The object that a Job works for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Invoker {
     pub(crate) kind: String,
     pub(crate) namespace: String,

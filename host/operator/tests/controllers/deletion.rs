@@ -262,3 +262,27 @@ async fn what_prepares_an_object_ends_before_it_is_wiped_out() {
     gone(&world, REPOSITORIES, "sample-repo").await;
     assert_eq!(wiped(&world), ["demo/cleanup-repository-sample-repo"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_for_an_object_that_is_gone_is_removed() {
+    let world = World::new();
+    world.plays("backup", Play::Hang);
+    let operator = world.operator();
+    world.base();
+    world.configuration(json!({}));
+    let session = world.first().await;
+    world.runs(&session).await;
+    let mut left = world.fake.get(BINDINGS, "demo", &session).unwrap();
+    left["metadata"] = json!({
+        "name": "left", "namespace": "other", "labels": left["metadata"]["labels"],
+        "annotations": {"coffer.dev/invoker": "BackupSession/demo/gone"},
+    });
+    world.fake.create(BINDINGS, left.clone());
+    world.until("it is removed", |fake| fake.get(BINDINGS, "other", "left").is_none()).await;
+    operator.stop().await.unwrap();
+    world.fake.create(BINDINGS, left);
+    let _operator = world.operator();
+    world.until("a new leader looks, too", |fake| fake.get(BINDINGS, "other", "left").is_none()).await;
+    world.settled().await;
+    assert!(world.fake.get(BINDINGS, "demo", &session).is_some(), "the session is not gone");
+}

@@ -326,3 +326,21 @@ async fn a_session_says_when_it_comes_next() {
     world.fake.edit(CONFIGURATIONS, "demo", "sample", |one| one["spec"]["paused"] = json!(true));
     world.until("it does not come", |fake| says(fake, json!(null))).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_repository_that_came_first_keeps_its_directory() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.base();
+    world.configuration(json!({}));
+    world.phase(CONFIGURATIONS, "sample", "Ready").await;
+    world.advance(1);
+    let mut other = world.fake.get(REPOSITORIES, "demo", "sample-repo").unwrap();
+    other["metadata"] = json!({"name": "later", "namespace": "demo"});
+    world.fake.create(REPOSITORIES, other);
+    world.phase(REPOSITORIES, "later", "Ready").await;
+    world.touch(CONFIGURATIONS, "sample");
+    world.settled().await;
+    let sample = world.fake.get(CONFIGURATIONS, "demo", "sample").unwrap();
+    assert_eq!(sample["status"]["phase"], "Ready", "{}", sample["status"]);
+}

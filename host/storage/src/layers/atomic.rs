@@ -1,7 +1,7 @@
 //! Files of a directory that appear whole or not at all, and survive a power cut once they are there.
 //!
-//! Every file is written under a temporary name beside its own, synchronised, renamed, and then its directory is
-//! synchronised. OpenDAL's own way to do this wants a temporary directory that exists beforehand and lies on the same file
+//! Every file is written under a temporary name beside its own, synchronised, renamed (or linked, where it must not exist yet), and then its directory
+//! is synchronised. OpenDAL's own way to do this wants a temporary directory that exists beforehand and lies on the same file
 //! system; this way works for a directory that does not exist yet, and reading one creates nothing.
 //!
 //! A failed write is final: OpenDAL would call "no space left" temporary and write the same bytes again behind the
@@ -148,21 +148,26 @@ impl Writer {
         let metadata = self.inner.close().await?;
         let (temporary, path) = (Path::new("/").join(&self.temporary), Path::new("/").join(&self.path));
         let directory = path.parent().map(Path::to_owned);
-        let linked = if self.exclusive { link(temporary, path).await } else { Err(io::ErrorKind::Unsupported.into()) };
-        match linked {
-            // Under its second name it stays.
-            Ok(()) => drop(self.remove().await),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists_already()),
-            // The file system has no links: between the look and the deed is a gap.
-            Err(_) if self.exclusive && self.exists().await? => return Err(exists_already()),
-            Err(_) => {
-                self.service.rename_dyn(&self.context, &self.temporary, &self.path, OpRename::default()).await?;
+        if self.exclusive {
+            match link(temporary, path).await {
+                // Under its second name it stays.
+                Ok(()) => drop(self.remove().await),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists_already()),
+                // The file system has no links: between the look and the deed is a gap.
+                Err(_) if self.exists().await? => return Err(exists_already()),
+                Err(_) => self.rename().await?,
             }
+        } else {
+            self.rename().await?;
         }
         if let Some(directory) = directory {
             synchronise(directory).await.map_err(|error| Error::new(ErrorKind::Unexpected, "").set_source(error))?;
         }
         Ok(metadata)
+    }
+
+    async fn rename(&self) -> Result<()> {
+        self.service.rename_dyn(&self.context, &self.temporary, &self.path, OpRename::default()).await.map(drop)
     }
 
     async fn exists(&self) -> Result<bool> {
