@@ -129,14 +129,27 @@ fn tables(session: &mut Session, database: &str, selection: &Selection) -> Resul
             // Of the server itself, or of one session.
             _ => continue,
         };
-        // What a restore under way keeps for itself is gone when it has ended.
-        if name != progress::TABLE && selection.table(database, name) {
+        // A restore makes it first, and drops it when it has ended well.
+        if name == progress::TABLE {
+            return Err(half_restored(database));
+        }
+        if selection.table(database, name) {
             let bytes = bytes.parse().unwrap_or(0);
             tables.push(Table { name: name.clone(), kind, engine: engine.to_ascii_lowercase(), versioned, bytes });
         }
     }
     tables.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(tables)
+}
+
+/// A backup of such a database would look like any other, and push good ones out.
+fn half_restored(database: &str) -> Error {
+    Error::data(format!(
+        "database {} is half restored: a restore that has not ended is under way there, and a backup would hold what it has brought so far. Run \
+         that restore again, it goes on; or, if the database is as you want it, DROP TABLE {}",
+        quote(database),
+        progress::place(database)
+    ))
 }
 
 /// A column whose values are read.

@@ -13,7 +13,7 @@ use crate::layout::quote;
 use crate::session::literal;
 use crate::wire::Wire;
 
-/// The name of the table. A backup leaves it out.
+/// The name of the table. A database that has it is not backed up.
 pub(crate) const TABLE: &str = "coffer_restore_progress";
 
 /// How long a restore waits for another one in the same database, or for what a killed one has left running on the server.
@@ -33,7 +33,8 @@ pub(crate) struct Progress {
 /// The chunk that stands for the table itself; chunks of rows are letters and digits.
 const OF_TABLE: &str = "*";
 
-fn place(database: &str) -> String {
+/// The table of a database, as SQL names it.
+pub(crate) fn place(database: &str) -> String {
     format!("{}.{}", quote(database), quote(TABLE))
 }
 

@@ -471,9 +471,11 @@ fn a_retry_goes_on_after_any_item(flavor: Flavor, infile: &str) {
             if server.query("SELECT * FROM d.flat").is_ok_and(|rows| rows.is_empty()) {
                 server.exec("INSERT INTO d.flat VALUES (2, 77)").unwrap();
             }
-            // A backup of a database that is half restored has what is in it, but not the note.
-            let half = backup(&server, 1, &[("databases", "d")]).unwrap();
-            assert!(!half.streams.keys().any(|path| path.contains("coffer_restore")));
+            for format in ["parallel", "single"] {
+                let half = backup(&server, 1, &[("databases", "d"), ("format", format)]).unwrap_err();
+                assert_eq!(half.kind, ErrorKind::Data);
+                assert!(half.message.contains("`d` is half restored"), "{half}");
+            }
         }
         // Another one may die as well.
         restore_up_to(&server, LOGIN, 1, &[], &one, 1).unwrap();

@@ -44,6 +44,8 @@ pub mod annotation {
     /// On a BackupConfiguration: the RestoreSessions for which it is paused, each as `namespace/name/uid`, separated by
     /// commas. Coffer's own.
     pub const PAUSED_BY: &str = "coffer.dev/paused-by";
+    /// On a Snapshot: the BackupConfiguration whose session took it. Coffer's own.
+    pub const CONFIGURATION: &str = "coffer.dev/backup-configuration";
     /// On a Job, its pods and what was made for it: the object that it works for, as `Kind/namespace/name`. Labels may be
     /// too short for a name. Coffer's own.
     pub const INVOKER: &str = "coffer.dev/invoker";

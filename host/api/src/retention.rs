@@ -59,7 +59,9 @@ pub fn stale<'a>(
     let oldest = oldest_allowed(policy, now)?;
     let mut sessions: BTreeMap<&str, (Vec<Dated>, Vec<Dated>)> = BTreeMap::new();
     for snapshot in snapshots {
-        let (Some(time), Some(phase)) = (time(snapshot), judged_phase(snapshot)) else { continue };
+        // What is from the future is as good as undated: it must not push out what was taken since.
+        let time = time(snapshot).filter(|time| *time <= now);
+        let (Some(time), Some(phase)) = (time, judged_phase(snapshot)) else { continue };
         let (succeeded, failed) = sessions.entry(snapshot.spec.session.as_deref().unwrap_or_default()).or_default();
         let list = if phase == SnapshotPhase::Succeeded { succeeded } else { failed };
         list.push(Dated { snapshot, time });

@@ -324,7 +324,7 @@ pub(crate) enum Key {
         #[command(flatten)]
         which: Which,
     },
-    /// Replace the password in use. Put the new one into the encryption Secret afterwards.
+    /// Replace the password in use. Put the new one into the encryption Secret when every repository that uses it has it.
     Passwd {
         #[command(flatten)]
         new: NewPassword,

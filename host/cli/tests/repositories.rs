@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use common::{PASSWORD, SECOND_SESSION, Site, back_up};
 
@@ -50,15 +51,17 @@ fn files_are_listed_and_dumped() {
     assert_eq!(site.run(&["dump", "latest", "shop/orders.sql"]).code(0).stdout, "two\n");
     assert_eq!(site.run(&["dump", &first, "/shop/orders.sql"]).code(0).stdout, "one\n");
     let target = site.path().join("orders.sql");
-    fs::write(&target, "older").unwrap();
-    site.run(&["dump", "latest", "shop/orders.sql", "--target", target.to_str().unwrap()])
-        .code(0)
-        .says(&["4 B written"]);
+    let dump = |path: &str| site.run(&["dump", "latest", path, "--target", target.to_str().unwrap()]);
+    dump("shop/none.sql").code(1).complains(&["shop/none.sql"]);
+    assert!(!target.exists(), "a failed dump makes no file");
+    dump("shop/orders.sql").code(0).says(&["4 B written"]);
     assert_eq!(fs::read_to_string(&target).unwrap(), "two\n");
-    site.run(&["dump", "latest", "shop/none.sql", "--target", target.to_str().unwrap()])
-        .code(1)
-        .complains(&["shop/none.sql"]);
-    assert_eq!(fs::read_to_string(&target).unwrap(), "two\n", "a failed dump leaves the file as it was");
+    let mode = fs::metadata(&target).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "others can read the file: {mode:o}");
+    fs::write(&target, "older").unwrap();
+    dump("shop/orders.sql").code(2).complains(&["orders.sql is there already", "--target"]);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "older");
+    site.run(&["dump", "latest", "shop/orders.sql", "--target", "/dev/null"]).code(0).says(&["4 B written"]);
     let left: Vec<_> = fs::read_dir(site.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().contains(".part-")), "{left:?}");
 }
@@ -92,15 +95,18 @@ fn forget_by_id_and_prune() {
     site.run(&["prune", "--keep-marked", "soon"]).code(2).complains(&["--keep-marked", "23h"]);
 }
 
+fn lose_data(site: &Site, repository: &str) {
+    for folder in fs::read_dir(site.store().join(repository).join("data")).unwrap() {
+        fs::remove_dir_all(folder.unwrap().path()).unwrap();
+    }
+}
+
 #[test]
 fn damage_is_found_and_named() {
     let site = Site::new();
     let repository = site.repository();
     back_up(&repository, TIMES[0], b"x");
-    let data = site.store().join("shop/repository/v1/daily/dump/data");
-    for folder in fs::read_dir(data).unwrap() {
-        fs::remove_dir_all(folder.unwrap().path()).unwrap();
-    }
+    lose_data(&site, "shop/repository/v1/daily/dump");
     let ran = site.run(&["check", "--json"]).code(1).complains(&["is damaged"]);
     let objects = ran.objects();
     assert_eq!(objects[0]["ok"], false);
@@ -148,6 +154,44 @@ fn keys_are_added_listed_changed_and_removed() {
     site.run_with_input(&["key", "add"], "").code(2).complains(&["empty"]);
 }
 
+/// Whoever replaced the only copy of the old password would lose what it still opens.
+#[test]
+fn a_new_password_names_the_other_repositories_of_the_old_one() {
+    let passwd = |site: &Site, arguments: &[&str]| {
+        site.run_with_input(&[&["key", "passwd"][..], arguments].concat(), "third-password\n").code(0)
+    };
+    let (waits, goes) = ("leave the encryption Secret as it is", "put the new one into the encryption Secret");
+    let other = "repository demo/far-repo (weekly/dump)";
+    let both = |site: &Site| site.write("demo.yaml", &format!("{}{SECOND_SESSION}", site.text().trim_end()));
+
+    let site = Site::new();
+    both(&site);
+    site.repository();
+    site.far_repository();
+    // Whatever is chosen, the Secret is everybody's.
+    passwd(&site, &["-r", "shop-repo"]).says(&[waits, other]);
+    let ran = passwd(&site, &["-r", "far-repo"]).says(&[goes]);
+    assert!(!ran.stdout.contains("shop-repo"), "it has the new password already:\n{}", ran.stdout);
+
+    let site = Site::new();
+    both(&site);
+    site.repository();
+    site.far_repository();
+    let objects = passwd(&site, &["-r", "shop-repo", "--json"]).objects();
+    assert_eq!(objects[0]["others_with_old_password"], serde_json::json!([other]));
+
+    let site = Site::new();
+    both(&site);
+    site.repository();
+    passwd(&site, &["-r", "shop-repo"]).says(&[goes]).complains(&["cannot be opened", other, "no repository at"]);
+
+    let site = Site::new();
+    let lost = SECOND_SESSION.replace("name: encryption", "name: lost");
+    site.write("demo.yaml", &format!("{}{lost}", site.text().trim_end()));
+    site.repository();
+    passwd(&site, &["-r", "shop-repo"]).says(&[goes]).complains(&["it is not known which other repositories", "lost"]);
+}
+
 #[test]
 fn locks_are_shown_and_removed() {
     let site = Site::new();
@@ -159,6 +203,25 @@ fn locks_are_shown_and_removed() {
     site.run(&["unlock", "--remove-all"]).code(0).says(&["removed the lock of"]);
     assert_eq!(repository.locks().unwrap(), []);
     drop(lock);
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_is_named_when_it_is_removed() {
+    let site = Site::new();
+    let repository = site.repository();
+    let folder = site.store().join("shop/repository/v1/daily/dump/locks");
+    let broken = ["0", "1"].map(|digit| digit.repeat(64));
+    for arguments in [&["unlock", "--remove-all"][..], &["unlock", "--remove-all", "--json"]] {
+        let lock = repository.share().unwrap();
+        fs::write(folder.join(&broken[0]), "").unwrap();
+        fs::write(folder.join(&broken[1]), "nothing").unwrap();
+        let ran = site.run(arguments).code(0).says(&[&broken[0], &broken[1]]);
+        assert!(!ran.stdout.contains("no locks to remove"), "{}", ran.stdout);
+        assert_eq!(ran.stdout.matches("removed").count(), 3, "{}", ran.stdout);
+        assert!(broken.iter().all(|id| !folder.join(id).exists()));
+        assert_eq!(repository.locks().unwrap(), []);
+        drop(lock);
+    }
 }
 
 #[test]
@@ -184,6 +247,31 @@ fn reading_commands_go_over_all_repositories() {
     fs::remove_file(site.config_file()).unwrap();
     site.run(&["key", "list"]).code(0);
     site.run(&["check"]).code(10).says(&["far-repo"]);
+}
+
+#[test]
+fn damage_says_more_than_a_repository_without_a_backup() {
+    let site = Site::new();
+    site.write("demo.yaml", &format!("{}{SECOND_SESSION}", site.text().trim_end()));
+    back_up(&site.far_repository(), TIMES[0], b"far");
+    lose_data(&site, "far/repository/v1/weekly/dump");
+    let ran =
+        site.run(&["check", "--json"]).code(1).complains(&["error: repository demo/far-repo (weekly/dump) is damaged"]);
+    let ran = ran.complains(&["warning: repository demo/shop-repo (daily/dump): there is no repository at"]);
+    assert_eq!(ran.objects().last().unwrap()["kind"], "damaged");
+}
+
+#[test]
+fn no_repository_at_all_is_a_failure() {
+    let site = Site::new();
+    site.write("demo.yaml", &format!("{}{SECOND_SESSION}", site.text().trim_end()));
+    for arguments in [&["snapshots"][..], &["key", "list"], &["unlock"], &["unlock", "--dry-run"]] {
+        let ran = site.run(&[arguments, &["--json"]].concat()).code(10);
+        assert_eq!(ran.objects().last().unwrap()["kind"], "no-repository");
+        site.run(arguments).code(10).complains(&["no repository at"]);
+    }
+    site.far_repository();
+    site.run(&["snapshots", "--json"]).code(0);
 }
 
 #[test]

@@ -51,8 +51,10 @@ const READ: &[&str] = &["get", "list", "watch"];
 const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// What `coffer run trigger` needs.
-const CRON_JOB: &[Rule] =
-    &[rule(core::GROUP, &["backupconfigurations"], &["get"]), rule(core::GROUP, &["backupsessions"], &["create"])];
+const CRON_JOB: &[Rule] = &[
+    rule(core::GROUP, &["backupconfigurations"], &["get"]),
+    rule(core::GROUP, &["backupsessions"], &["get", "create"]),
+];
 
 /// What `coffer run backup` needs.
 const BACKUP_JOB: &[Rule] = &[

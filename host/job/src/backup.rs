@@ -43,6 +43,17 @@ pub fn backup(job: &Job, addons: &Addons, namespace: &str, name: &str) -> Result
     let mut parts = Vec::new();
     for one in &state.snapshots {
         let snapshot: Snapshot = job.required(namespace, one.name.as_deref().unwrap_or_default())?;
+        if snapshot.spec.repository != one.repository {
+            return Err(JobError::refused(
+                format!("BackupSession {namespace}/{name} cannot run"),
+                format!(
+                    "its Snapshot {} is of another Repository than {}",
+                    snapshot.name_any(),
+                    one.repository.as_deref().unwrap_or_default()
+                ),
+                "give its Repositories shorter names: those of their Snapshots are cut to the same",
+            ));
+        }
         parts.push(Part { repository: snapshot.spec.repository.clone().unwrap_or_default(), snapshot, outcome: None });
     }
     if parts.is_empty() {

@@ -12,8 +12,9 @@ use crate::error::JobError;
 use crate::forget::forget;
 use crate::{End, Job, files};
 
-/// What of a Repository's directory is a Repository's. Others may keep something beside it, or below it.
-const FOLDERS: [&str; 2] = ["repository/", "snapshots/"];
+/// What of a Repository's directory is a Repository's. Others may keep something beside it, or below it. What is said of the data goes before the data:
+/// a wipe that is given up must not leave claims behind.
+const FOLDERS: [&str; 2] = ["snapshots/", "repository/"];
 
 /// The kinds that have data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,7 @@ fn wipe_snapshot(job: &Job, namespace: &str, snapshot: &Snapshot) -> Result<(), 
     let repository: Repository = job.required(namespace, &repository_name)?;
     forget(job, &repository, &[snapshot])?;
     let storage = files::open_of(job, &repository)?;
-    Ok(storage.delete_snapshot(files::directory(&repository)?, &snapshot.name_any())?)
+    files::delete_snapshot(&storage, &repository, snapshot)
 }
 
 fn wipe_repository(job: &Job, repository: &Repository) -> Result<(), JobError> {

@@ -7,8 +7,8 @@ use coffer_api::cancel::Cancel;
 use coffer_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use coffer_api::names::join_path;
 use coffer_api::storage::{Repository, RepositoryInfo, Snapshot};
-use coffer_storage::Storage;
 use coffer_storage::metadata::BackendMeta;
+use coffer_storage::{Storage, StorageErrorKind};
 use jiff::Timestamp;
 
 use crate::Job;
@@ -73,6 +73,22 @@ pub(crate) fn write_snapshot(job: &Job, repository: &Repository, snapshot: &Snap
     copy.metadata = portable(&snapshot.metadata);
     storage.write_snapshot(directory(repository)?, &snapshot.name_any(), &copy)?;
     Ok(storage)
+}
+
+/// Deletes the file of a Snapshot beside its repository, if it is there. One of another Snapshot of that name, of another cluster, stays.
+pub(crate) fn delete_snapshot(storage: &Storage, repository: &Repository, snapshot: &Snapshot) -> Result<(), JobError> {
+    let (directory, name) = (directory(repository)?, snapshot.name_any());
+    let is_anothers = match storage.read_snapshot(directory, &name) {
+        Ok(there) => there.is_some_and(|there| there.spec.snapshot_id != snapshot.spec.snapshot_id),
+        // What nobody can read is nobody's.
+        Err(error) if error.kind() == StorageErrorKind::Corrupt => false,
+        Err(error) => return Err(error.into()),
+    };
+    if is_anothers {
+        tracing::warn!("the file of Snapshot {name} in {} is another Snapshot's, and stays", storage.location());
+        return Ok(());
+    }
+    Ok(storage.delete_snapshot(directory, &name)?)
 }
 
 /// Writes a Repository into its directory.

@@ -31,7 +31,7 @@ fn poll<T>(
             Err(error @ RepositoryError::Locked { .. }) => error,
             other => return other,
         };
-        let removed = repository.unlock(Unlock::Stale)?;
+        let removed = repository.unlock(Unlock::Stale)?.locks;
         for lock in &removed {
             tracing::warn!(location = repository.location(), "a stale lock is removed: {lock}");
         }

@@ -1,6 +1,11 @@
 //! `retention`: after a BackupSession, the `RetentionPolicies` of its repositories are applied.
 
-use coffer_api::core::{BackupSession, BackupSessionStatus, RetentionPolicyApplyPhase, RetentionPolicyApplyStatus};
+use std::collections::BTreeSet;
+
+use coffer_api::core::{
+    BackupConfiguration, BackupSession, BackupSessionStatus, RetentionPolicyApplyPhase, RetentionPolicyApplyStatus,
+};
+use coffer_api::meta::annotation;
 use coffer_api::retention::stale;
 use coffer_api::shared::{ObjectReference, SnapshotPhase};
 use coffer_api::storage::{Repository, RetentionPolicy, Snapshot};
@@ -36,7 +41,7 @@ pub fn retention(job: &Job, namespace: &str, name: &str) -> Result<End, JobError
     for open in status.retention_policy.iter().filter(|one| is_open(one)) {
         let repository = open.repository.clone().unwrap_or_default();
         let policy = open.reference.clone().unwrap_or_default();
-        let result = apply(job, namespace, session.spec.session.as_deref(), &repository, &policy);
+        let result = apply(job, &session, &repository, &policy);
         let (phase, error) = match result {
             Ok(()) => (RetentionPolicyApplyPhase::Applied, None),
             Err(error) => {
@@ -81,30 +86,63 @@ fn told(status: &BackupSessionStatus, outcomes: &[RetentionPolicyApplyStatus]) -
     status.retention_policy.iter().map(outcome).collect()
 }
 
-/// Whether the newest backup that was taken is known to be damaged. What an older one is worth is not known then.
+/// Whether the newest backup that was checked is damaged. What an older one is worth is not known then.
 fn damaged(snapshots: &[Snapshot]) -> bool {
-    let taken = |snapshot: &&Snapshot| {
-        snapshot.status.as_ref().is_some_and(|status| status.phase == Some(SnapshotPhase::Succeeded))
+    let checked = |snapshot: &&Snapshot| {
+        let status = snapshot.status.as_ref();
+        status.is_some_and(|status| status.phase == Some(SnapshotPhase::Succeeded) && status.integrity.is_some())
     };
     let time = |snapshot: &&Snapshot| {
         snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0)
     };
-    let newest = snapshots.iter().filter(taken).max_by_key(time);
+    let newest = snapshots.iter().filter(checked).max_by_key(time);
     newest.and_then(|snapshot| snapshot.status.as_ref()).is_some_and(|status| status.integrity == Some(false))
 }
 
-fn apply(
+/// The BackupConfiguration whose session took a Snapshot, where that is known.
+fn configuration_of(snapshot: &Snapshot) -> Option<&String> {
+    snapshot.annotations().get(annotation::CONFIGURATION)
+}
+
+/// The other BackupConfigurations that have a session of this name for the repository: what theirs have taken is theirs to judge.
+fn others(
     job: &Job,
-    namespace: &str,
-    session: Option<&str>,
+    session: &BackupSession,
     repository: &str,
-    policy: &ObjectReference,
-) -> Result<(), JobError> {
+    all: &[Snapshot],
+) -> Result<BTreeSet<String>, JobError> {
+    let namespace = session.namespace().unwrap_or_default();
+    let ours = session.spec.invoker.as_ref().map(|invoker| &invoker.name);
+    let mut others: BTreeSet<String> = BTreeSet::new();
+    for name in all.iter().filter_map(configuration_of).filter(|name| Some(*name) != ours).collect::<BTreeSet<_>>() {
+        let found: Option<BackupConfiguration> = job.objects().get(&namespace, name)?;
+        let sessions = found.iter().flat_map(|found| &found.spec.sessions);
+        let mut same = sessions.filter(|one| one.name == session.spec.session).flat_map(|one| &one.repositories);
+        if same.any(|one| one.name.as_deref() == Some(repository)) {
+            others.insert(name.clone());
+        }
+    }
+    Ok(others)
+}
+
+/// The moment of the session's own Snapshot, or of the session: by the API server's clock, as are those of all others. A node's clock may be far off.
+fn now(session: &BackupSession, all: &[Snapshot]) -> Timestamp {
+    let name = session.name_any();
+    let own = all.iter().filter(|one| one.spec.backup_session.as_deref() == Some(&name));
+    let taken = own.filter_map(|one| one.status.as_ref()?.snapshot_time.as_ref().map(|time| time.0)).max();
+    let created = session.creation_timestamp().map(|time| time.0);
+    taken.max(created).unwrap_or_else(Timestamp::now)
+}
+
+fn apply(job: &Job, session: &BackupSession, repository: &str, policy: &ObjectReference) -> Result<(), JobError> {
+    let namespace = &session.namespace().unwrap_or_default();
     let owner = policy.namespace.as_deref().unwrap_or(namespace);
     let policy: RetentionPolicy = job.required(owner, &policy.name)?;
     let mut all = snapshots(job, namespace, repository)?;
     // Other sessions of the repository apply their own policy.
-    all.retain(|snapshot| snapshot.spec.session.as_deref() == session);
+    all.retain(|snapshot| snapshot.spec.session == session.spec.session);
+    let others = others(job, session, repository, &all)?;
+    all.retain(|snapshot| configuration_of(snapshot).is_none_or(|one| !others.contains(one)));
     if damaged(&all) {
         return Err(JobError::refused(
             format!("nothing is removed from Repository {namespace}/{repository}"),
@@ -112,7 +150,7 @@ fn apply(
             "look with coffer check --read-data; older backups may be the only good ones",
         ));
     }
-    let stale = stale(&policy.spec, &all, Timestamp::now()).map_err(|error| {
+    let stale = stale(&policy.spec, &all, now(session, &all)).map_err(|error| {
         JobError::refused(
             format!("RetentionPolicy {owner}/{} is not applied", policy.name_any()),
             error.to_string(),
@@ -131,7 +169,7 @@ fn apply(
     forget(job, &object, &going)?;
     let storage = files::open_of(job, &object)?;
     for snapshot in going {
-        storage.delete_snapshot(files::directory(&object)?, &snapshot.name_any())?;
+        files::delete_snapshot(&storage, &object, snapshot)?;
         job.delete(snapshot)?;
     }
     refresh(job, namespace, repository, None)

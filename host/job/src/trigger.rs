@@ -13,6 +13,8 @@ use crate::{End, Job};
 const OLDEST: i64 = 7 * 24 * 3600;
 /// How far it may lie before the clock.
 const AHEAD: i64 = 300;
+/// How many names are tried, each of a second later: long names of two configurations may be cut to the same.
+const SHIFTS: i64 = 60;
 /// Longest name of a pod that is certainly not cut.
 const WHOLE_NAME: usize = 62;
 
@@ -37,11 +39,28 @@ pub fn trigger(
     let cron_job = names::trigger(configuration, session);
     let now = Timestamp::now().as_second();
     let moment = pod.and_then(|pod| scheduled(pod, &cron_job, now)).unwrap_or(now);
-    let object = backup_session(&found, of, moment);
-    let name = object.name_any();
-    let is = if job.objects().create(&object, false)?.is_some() { "created" } else { "there already" };
-    tracing::info!("BackupSession {namespace}/{name} is {is}");
-    Ok(End::Done)
+    for shift in 0..SHIFTS {
+        let object = backup_session(&found, of, moment + shift);
+        let name = object.name_any();
+        if job.objects().create(&object, false)?.is_some() {
+            tracing::info!("BackupSession {namespace}/{name} is created");
+            return Ok(End::Done);
+        }
+        let there: Option<BackupSession> = job.objects().get(namespace, &name)?;
+        let is_ours = |one: &BackupSession| {
+            (&one.spec.invoker, &one.spec.session) == (&object.spec.invoker, &object.spec.session)
+        };
+        // One that has gone meanwhile was there for long enough.
+        if there.as_ref().is_none_or(is_ours) {
+            tracing::info!("BackupSession {namespace}/{name} is there already");
+            return Ok(End::Done);
+        }
+    }
+    Err(JobError::refused(
+        format!("no backup of BackupConfiguration {namespace}/{configuration} is begun"),
+        "BackupSessions of others have the names that its own could have, which are cut",
+        "give it a shorter name",
+    ))
 }
 
 /// The moment that the CronJob means: its controller puts the minute into the name of the Job, which the name of the pod begins with. A pod that is

@@ -11,18 +11,17 @@
 mod common;
 
 use coffer_api::plan::StorageConfig;
-use coffer_job::{End, Wiped, cleanup, initialize_repository, initialize_storage, retention, trigger};
+use coffer_job::{End, Wiped, cleanup, initialize_repository, initialize_storage, trigger};
 use coffer_storage::metadata::{BackendMeta, IndexVersion};
 use coffer_storage::{LocalRoot, Storage};
 use coffer_test_support::stores::{BUCKET, S3};
 use serde_json::{Value, json};
 
-use common::{Site, conditions};
+use common::{Site, conditions, files, taken};
 
 const CRON: &str = "kubestash-cron-job";
 const INITIALIZER: &str = "kubestash-storage-initializer-job";
 const BACKEND: &str = "kubestash-backend-job";
-const RETENTION: &str = "kubestash-retention-policy-job";
 
 fn init_storage(site: &Site, name: &str) -> Result<End, String> {
     initialize_storage(&site.job(INITIALIZER), "demo", name).map_err(|error| error.to_string())
@@ -36,38 +35,6 @@ fn wipe(site: &Site, kind: Wiped, name: &str) -> Result<End, String> {
     let result = cleanup(&site.job(BACKEND), kind, "demo", name).map_err(|error| error.to_string());
     site.inspect();
     result
-}
-
-/// A Snapshot that succeeded, with a restic snapshot of stock restic and its file in the storage. Returns its name and the restic id.
-fn taken(site: &Site, number: u64, repository: &str) -> (String, String) {
-    let session = site.session(number, &[repository]);
-    let name = format!("{repository}-{session}");
-    let restic = site.restic("local", repository);
-    if !site.path("local").join(repository).join("repository/v1/daily/dump/config").exists() {
-        restic.ok(&["init"]);
-    }
-    let data = format!("INSERT {number};\n").repeat(1000);
-    assert!(restic.backup_stdin("dumpfile.sql", "host-0", data.as_bytes()).unwrap().status.success());
-    let id = site.restic_snapshots("local", repository).last().unwrap()["id"].as_str().unwrap().to_owned();
-    site.cluster.change("snapshots", "demo", &name, &json!({ "status": {
-        "phase": "Succeeded", "size": "1.000 KiB",
-        "components": { "dump": {
-            "phase": "Succeeded", "path": "repository/v1/daily/dump", "driver": "Restic", "size": "1.000 KiB", "integrity": true,
-            "resticStats": [{ "summary": { "id": id } }],
-        }},
-    }}));
-    let folder = site.path("local").join(repository).join("snapshots");
-    std::fs::create_dir_all(&folder).unwrap();
-    let object = site.cluster.get("snapshots", "demo", &name).unwrap();
-    std::fs::write(folder.join(format!("{name}.yaml")), serde_saphyr::to_string(&object).unwrap()).unwrap();
-    (name, id)
-}
-
-fn files(site: &Site, path: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(site.path(path)) else { return Vec::new() };
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// The object is being deleted, with this policy.
@@ -101,6 +68,30 @@ fn a_cron_jobs_pod_creates_its_session_once() {
     assert_eq!(owner["uid"], site.cluster.get("backupconfigurations", "demo", "bc").unwrap()["metadata"]["uid"]);
     let error = trigger(&site.job(CRON), "demo", "bc", "hourly", None).unwrap_err().to_string();
     assert!(error.contains("it has no session hourly; it has: daily"), "{error}");
+}
+
+#[test]
+fn configurations_with_long_names_do_not_take_each_others_sessions() {
+    let site = Site::new();
+    site.configuration("shop", &[("one", "local")]);
+    let found = site.cluster.get("backupconfigurations", "demo", "bc").unwrap();
+    let minutes = jiff::Timestamp::now().as_second() / 60;
+    let names = ["one", "two"].map(|number| format!("production-eu-central-{number}-orders-database-nightly-backup"));
+    for name in &names {
+        let mut configuration = found.clone();
+        configuration["metadata"] = json!({ "name": name, "namespace": "demo" });
+        site.cluster.put(configuration);
+        let pod = format!("{}-{minutes}-x7k2p", coffer_api::names::trigger(name, "daily"));
+        for _ in 0..2 {
+            assert_eq!(trigger(&site.job(CRON), "demo", name, "daily", Some(&pod)).unwrap(), End::Done);
+        }
+    }
+    let made = site.cluster.names("backupsessions");
+    let of =
+        |name: &String| site.cluster.get("backupsessions", "demo", name).unwrap()["spec"]["invoker"]["name"].clone();
+    let mut invokers: Vec<_> = made.iter().map(of).collect();
+    invokers.sort_by_key(ToString::to_string);
+    assert_eq!(invokers, names.map(|name| json!(name)), "{made:?}");
 }
 
 #[test]
@@ -459,152 +450,6 @@ status: {phase: Succeeded, snapshotTime: \"2026-01-01T00:00:00Z\", components: {
     }
     assert_eq!(backup("kubestash-storage-reader"), Ok((0, 1)));
     assert!(backup("kubestash-target-reader").is_err());
-}
-
-#[test]
-fn retention_forgets_what_no_policy_keeps() {
-    let site = Site::new();
-    site.configuration("shop", &[("one", "local"), ("two", "local")]);
-    let (old, old_id) = taken(&site, 1, "one");
-    let (new, new_id) = taken(&site, 2, "one");
-    let (only, _) = taken(&site, 1, "two");
-    // What a killed run has published without saying so goes with its Snapshot.
-    let restic = site.restic("local", "one");
-    let tag = site.cluster.get("snapshots", "demo", &old).unwrap()["spec"]["snapshotID"].as_str().unwrap().to_owned();
-    let mut child =
-        restic.spawn(&["backup", "--stdin", "--stdin-filename", "x", "--host", "host-0", "--tag", &tag]).unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"orphan").unwrap();
-    assert!(child.wait().unwrap().success());
-    assert_eq!(site.restic_snapshots("local", "one").len(), 3);
-    let session = site.session(9, &["one", "two"]);
-    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
-    assert_eq!(run(), Ok(End::Done));
-
-    let left: Vec<_> = site.restic_snapshots("local", "one").iter().map(|one| one["id"].clone()).collect();
-    assert_eq!(left, [json!(new_id)], "{old_id} and the orphan are gone");
-    restic.ok(&["check", "--read-data"]);
-    assert_eq!(files(&site, "local/one/snapshots"), [format!("{new}.yaml")]);
-    assert!(site.cluster.get("snapshots", "demo", &old).is_none());
-    for name in [&new, &only] {
-        assert!(site.cluster.get("snapshots", "demo", name).is_some());
-    }
-    let status = site.status("backupsessions", &session);
-    let applied: Vec<_> = status["retentionPolicy"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| (one["repository"].clone(), one["phase"].clone()))
-        .collect();
-    assert_eq!(applied, [(json!("one"), json!("Applied")), (json!("two"), json!("Applied"))]);
-    assert_eq!(status["retentionPolicy"][0]["ref"], json!({ "name": "keep", "namespace": "demo" }));
-    assert!(site.status("repositories", "one")["snapshotCount"].as_u64().unwrap() >= 1);
-    assert_eq!(run(), Ok(End::Done), "twice is as good as once");
-
-    // A repository that does not open is a fact of that repository alone, and nothing of it is deleted.
-    let (older, _) = taken(&site, 3, "two");
-    taken(&site, 4, "two");
-    site.cluster.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: encrypt, namespace: demo}\nstringData: {RESTIC_PASSWORD: another}\n");
-    let session = site.session(10, &["one", "two"]);
-    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
-    assert_eq!(run(), Ok(End::Partial));
-    assert_eq!(run(), Ok(End::Partial), "what is said is said");
-    let status = site.status("backupsessions", &session);
-    assert_eq!(status["retentionPolicy"][0]["phase"], "Applied");
-    assert_eq!(status["retentionPolicy"][1]["phase"], "FailedToApply");
-    assert!(status["retentionPolicy"][1]["error"].as_str().unwrap().contains("wrong password"), "{status}");
-    assert!(site.cluster.get("snapshots", "demo", &older).is_some());
-    site.inspect();
-}
-
-#[test]
-fn what_the_operator_wrote_down_is_applied_and_nothing_else() {
-    let site = Site::new();
-    site.configuration("shop", &[("one", "local")]);
-    let (old, _) = taken(&site, 1, "one");
-    let (new, _) = taken(&site, 2, "one");
-    let session = site.session(9, &["one"]);
-    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
-    // The configuration has got another policy meanwhile, and then it is gone.
-    site.cluster.apply(
-        "apiVersion: storage.kubestash.com/v1alpha1
-kind: RetentionPolicy
-metadata: {name: keep-more, namespace: demo}
-spec: {successfulSnapshots: {last: 5}}
-",
-    );
-    let noted =
-        json!([{ "ref": { "name": "keep-more", "namespace": "demo" }, "repository": "one", "phase": "Pending" }]);
-    site.cluster.change("backupsessions", "demo", &session, &json!({ "status": { "retentionPolicy": noted } }));
-    assert_eq!(run(), Ok(End::Done));
-    assert!(
-        site.cluster.get("snapshots", "demo", &old).is_some() && site.cluster.get("snapshots", "demo", &new).is_some()
-    );
-    site.cluster.remove("backupconfigurations", "demo", "bc");
-    let session = site.session(10, &["one"]);
-    let run = || retention(&site.job(RETENTION), "demo", &session).map_err(|error| error.to_string());
-    assert_eq!(run(), Ok(End::Done));
-    assert!(site.cluster.get("snapshots", "demo", &old).is_none());
-    // One that has ended removes nothing any more.
-    let session = site.session(11, &["one"]);
-    site.cluster.change("backupsessions", "demo", &session, &json!({ "status": { "phase": "Failed" } }));
-    let error = retention(&site.job(RETENTION), "demo", &session).unwrap_err().to_string();
-    assert!(error.contains("it has ended"), "{error}");
-}
-
-#[test]
-fn a_damaged_newest_backup_stops_retention() {
-    let site = Site::new();
-    site.configuration("shop", &[("one", "local")]);
-    let (good, good_id) = taken(&site, 1, "one");
-    let (damaged, _) = taken(&site, 2, "one");
-    site.cluster.change("snapshots", "demo", &damaged, &json!({ "status": { "integrity": false } }));
-    let session = site.session(9, &["one"]);
-    let error = retention(&site.job(RETENTION), "demo", &session).unwrap_err().to_string();
-    assert!(error.contains("the last check found its newest backup damaged"), "{error}");
-    let policy = site.status("backupsessions", &session)["retentionPolicy"][0].clone();
-    assert_eq!((&policy["phase"], &policy["error"]), (&json!("FailedToApply"), &json!(error)));
-    assert!(site.cluster.get("snapshots", "demo", &good).is_some(), "it may be the only good one");
-    let left = site.restic_snapshots("local", "one");
-    assert!(left.len() == 2 && left.iter().any(|one| one["id"] == json!(good_id)), "{left:?}");
-    assert_eq!(files(&site, "local/one/snapshots").len(), 2);
-
-    // The next good one ends that, and what is damaged is no reason to keep it.
-    let (newest, newest_id) = taken(&site, 3, "one");
-    let session = site.session(10, &["one"]);
-    retention(&site.job(RETENTION), "demo", &session).unwrap();
-    assert!(
-        site.cluster.get("snapshots", "demo", &good).is_none()
-            && site.cluster.get("snapshots", "demo", &damaged).is_none()
-    );
-    let left: Vec<_> = site.restic_snapshots("local", "one").iter().map(|one| one["id"].clone()).collect();
-    assert_eq!(left, [json!(newest_id)], "{newest}");
-}
-
-#[test]
-fn a_repository_counts_what_appears_while_it_is_counted() {
-    let site = Site::new();
-    site.configuration("shop", &[("one", "local")]);
-    taken(&site, 1, "one");
-    let (second, _) = taken(&site, 2, "one");
-    let session = site.session(9, &["one"]);
-    // Another Job concludes its own Snapshot between our list and our write.
-    let mut other = site.cluster.get("snapshots", "demo", &second).unwrap();
-    other["metadata"]["name"] = json!("one-other");
-    other["spec"]["session"] = json!("hourly");
-    let touched = json!({ "status": { "lastBackupTime": "2026-01-01T00:00:00Z" } });
-    site.cluster.meanwhile_all(
-        "repositories",
-        "one",
-        vec![
-            ("snapshots", "demo".to_owned(), "one-other".to_owned(), other),
-            ("repositories", "demo".to_owned(), "one".to_owned(), touched),
-        ],
-    );
-    retention(&site.job(RETENTION), "demo", &session).unwrap();
-    let there = site.cluster.names("snapshots").len();
-    let status = site.status("repositories", "one");
-    assert_eq!(status["snapshotCount"], json!(there), "{status}");
-    assert!(status["recentSnapshots"].as_array().unwrap().iter().any(|one| one["name"] == "one-other"), "{status}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Who may still write what is about to be wiped out.
 
-use coffer_api::condition::{self, SNAPSHOTS_ENSURED};
 use coffer_api::core::BackupSession;
 use coffer_api::phase;
 use coffer_api::storage::{BackupStorage, Snapshot};
 use kube::ResourceExt as _;
 
+use crate::backup_session::is_admitted;
 use crate::build::Invoker;
 use crate::context::Context;
 use crate::{jobs, stores};
@@ -34,12 +34,9 @@ pub(crate) fn of_snapshot(context: &Context, snapshot: &Snapshot) -> Option<Stri
     is_at_work(context, &session).then(|| name_of(&session))
 }
 
-/// A session has Snapshots and has not ended, or a pod of it has not. One that still waits for its repositories does not
-/// begin when one of them goes.
+/// A session was admitted and has not ended, or a pod of it has not. One that still waits for its repositories may begin at any moment.
 fn is_at_work(context: &Context, session: &BackupSession) -> bool {
-    let is_open = session.status.as_ref().is_some_and(|status| {
-        condition::is_true(&status.conditions, SNAPSHOTS_ENSURED) && !phase::session_is_final(status.phase)
-    });
+    let is_open = is_admitted(session) && !phase::session_is_final(session.status.as_ref().and_then(|one| one.phase));
     is_open || jobs::at_work(context, &Invoker::of(session))
 }
 

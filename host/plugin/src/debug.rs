@@ -162,7 +162,7 @@ impl Gathering<'_> {
 
     fn status(&mut self) {
         let text = status(self.plugin, self.namespace, None, Format::Wide);
-        let text = self.or_note(text);
+        let (text, _) = self.or_note(text);
         self.text("status.txt", text);
     }
 

@@ -39,18 +39,19 @@ pub struct Logs {
     pub timestamps: bool,
 }
 
-/// Prints the logs of all pods of an object's Jobs, oldest pod first.
+/// Prints the logs of all pods of an object's Jobs, oldest pod first, and tells beside them what is waited for.
 pub fn logs(
     plugin: &Plugin,
     namespace: &str,
     subject: &Subject,
     wanted: &Logs,
     print: &mut dyn FnMut(&str),
+    tell: &mut dyn FnMut(&str),
 ) -> Result<(), PluginError> {
     let subject = worked_for(plugin, namespace, subject, wanted.session.as_deref())?;
     let mut pods = pods(plugin, namespace, &subject)?;
     if pods.is_empty() && wanted.follow {
-        pods = first_pods(plugin, namespace, &subject)?;
+        pods = first_pods(plugin, namespace, &subject, tell)?;
     }
     if pods.is_empty() {
         return Err(nothing(plugin, namespace, &subject)?);
@@ -61,7 +62,7 @@ pub fn logs(
             if titles {
                 print(&format!("==> pod/{} ({container}) <==", pod.name_any()));
             }
-            one(plugin, namespace, &pod.name_any(), &container, wanted, print)?;
+            one(plugin, namespace, &pod.name_any(), &container, wanted, print, tell)?;
         }
     }
     Ok(())
@@ -114,12 +115,22 @@ fn created<K: Namespaced>(object: &K) -> Option<Timestamp> {
 }
 
 /// Waits for the first pod of an object that has not ended.
-fn first_pods(plugin: &Plugin, namespace: &str, subject: &Subject) -> Result<Vec<Pod>, PluginError> {
+fn first_pods(
+    plugin: &Plugin,
+    namespace: &str,
+    subject: &Subject,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<Pod>, PluginError> {
+    let mut told = false;
     loop {
         let pods = pods(plugin, namespace, subject)?;
         let over = !pods.is_empty() || ended(plugin, namespace, subject)?;
         if over {
             return Ok(pods);
+        }
+        if !told {
+            told = true;
+            tell(&format!("waiting: {} {namespace}/{} has no pod yet", subject.kind.name(), subject.name));
         }
         if plugin.cancel.wait(GLANCE) {
             return Err(stopped(plugin, &subject.name));
@@ -187,6 +198,7 @@ fn one(
     container: &str,
     wanted: &Logs,
     print: &mut dyn FnMut(&str),
+    tell: &mut dyn FnMut(&str),
 ) -> Result<(), PluginError> {
     let api: Api<Pod> = Api::namespaced(plugin.cluster.client().clone(), namespace);
     let parameters = LogParams {
@@ -201,12 +213,16 @@ fn one(
     let is_over = || -> Result<bool, PluginError> {
         Ok(plugin.objects().get::<Pod>(namespace, pod)?.is_none_or(|pod| has_ended(&pod)))
     };
-    let mut over = false;
+    let (mut over, mut told) = (false, String::new());
     let stream = loop {
         match plugin.cluster.request_once(api.log_stream(pod, &parameters)) {
             Ok(stream) => break stream,
             // It has not started yet; what has ended will not.
             Err(kube::Error::Api(status)) if status.code == 400 && wanted.follow && !over => {
+                if status.message != told {
+                    tell(&format!("waiting: {}", status.message));
+                    told.clone_from(&status.message);
+                }
                 over = is_over()?;
                 if plugin.cancel.wait(GLANCE) {
                     return Err(stopped(plugin, pod));

@@ -1,8 +1,10 @@
 //! `pause` and `resume`: whether a BackupConfiguration takes backups.
 
-use coffer_api::ResourceExt as _;
-use coffer_api::core::BackupConfiguration;
+use coffer_api::core::{BackupConfiguration, RestoreSession};
 use coffer_api::meta::annotation::PAUSED_BY;
+use coffer_api::shared::TypedObjectReference;
+use coffer_api::{ResourceExt as _, phase};
+use coffer_resolve::ErrorKind;
 use serde_json::{Value, json};
 
 use crate::error::PluginError;
@@ -23,8 +25,10 @@ pub enum Which {
 
 /// Pauses BackupConfigurations, or resumes them. One that is so already is left alone.
 ///
-/// What the operator has paused for a restore becomes a pause of the caller's, which the restore's end leaves alone. It is
-/// not resumed: a backup would read what the restore is writing. If that holds for one, none is resumed.
+/// What the operator has paused for a restore becomes a pause of the caller's, which the restore's end leaves alone.
+///
+/// Nothing is resumed while a restore writes into its target, whoever has paused it: a backup would read what is half restored.
+/// If that holds for one, none is resumed.
 pub fn pause(
     plugin: &Plugin,
     namespace: &str,
@@ -45,6 +49,9 @@ pub fn pause(
     }
     for one in &found {
         change(one, paused)?;
+    }
+    if !paused {
+        none_restored(plugin, namespace, &found)?;
     }
     let between = if format == Format::Yaml { "\n---\n" } else { "\n" };
     let (mut done, mut lines) = (Done::default(), Vec::new());
@@ -107,6 +114,47 @@ fn change(one: &BackupConfiguration, paused: bool) -> Result<Option<Value>, Plug
     // Not if something has come to hold it meanwhile.
     let version = one.resource_version();
     Ok(Some(json!({ "metadata": { "resourceVersion": version }, "spec": { "paused": false } })))
+}
+
+/// Refuses to resume what a restore writes into. What a person had paused when the restore began carries no note of it.
+fn none_restored(plugin: &Plugin, namespace: &str, found: &[BackupConfiguration]) -> Result<(), PluginError> {
+    let restores = restores(plugin, namespace)?;
+    for one in found.iter().filter(|one| one.spec.paused == Some(true)) {
+        if let Some(restore) = restores.iter().find(|restore| writes_into(restore, one)) {
+            let (namespace, name) = (restore.namespace().unwrap_or_default(), restore.name_any());
+            let see = format!("`kubectl coffer status restoresession/{name} -n {namespace}`");
+            return Err(refused(
+                one,
+                format!("RestoreSession {namespace}/{name} writes into its target"),
+                format!("resume it when that has ended; see {see}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The RestoreSessions of all namespaces, of this one if only those may be listed, or none.
+fn restores(plugin: &Plugin, namespace: &str) -> Result<Vec<RestoreSession>, PluginError> {
+    for place in [None, Some(namespace)] {
+        match plugin.objects().list::<RestoreSession>(place, "") {
+            Err(error) if error.kind() == ErrorKind::Denied => {}
+            other => return other.map_err(PluginError::from),
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Whether a restore has begun, has not ended, and is into what a BackupConfiguration backs up.
+fn writes_into(restore: &RestoreSession, configuration: &BackupConfiguration) -> bool {
+    let status = restore.status.as_ref();
+    let writes =
+        status.is_some_and(|status| status.total_components.is_some() && !phase::restore_is_final(status.phase));
+    let identity = |target: &TypedObjectReference, own: Option<String>| {
+        (target.kind.clone(), target.namespace.clone().or(own), target.name.clone())
+    };
+    let into = restore.spec.target.as_ref().map(|target| identity(target, restore.namespace()));
+    let backed_up = configuration.spec.target.as_ref().map(|target| identity(target, configuration.namespace()));
+    writes && into.is_some() && into == backed_up
 }
 
 /// Why the operator keeps a BackupConfiguration paused and what becomes of it, if it does.

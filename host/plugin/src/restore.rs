@@ -1,5 +1,7 @@
 //! `restore`: a RestoreSession from a few words. What can be known from the cluster is looked up; what would be a guess is asked for.
 
+use std::collections::BTreeSet;
+
 use coffer_api::addons::Addon;
 use coffer_api::core::{
     AddonInfo, BackupConfiguration, DataSource, PointInTime, RestoreSession, RestoreSessionSpec, Session, TaskReference,
@@ -174,25 +176,43 @@ impl Found {
                 ));
             }
         };
-        let mut databases: Vec<String> = writers.iter().flat_map(|one| databases(one)).collect();
+        let each: Vec<Vec<String>> = writers.iter().map(|one| databases(one)).collect();
+        let differ = each.iter().zip(each.iter().skip(1)).any(|(one, next)| one != next);
+        if session.is_none() && differ {
+            return Err(unclear(repository, &writers, &each));
+        }
+        // A session that names none backs up all.
+        let mut databases = if each.iter().any(Vec::is_empty) { Vec::new() } else { each.concat() };
         databases.sort();
         databases.dedup();
         Ok(Self { repository: repository.to_owned(), addon, databases })
     }
 }
 
-/// The databases that the tasks of a session name.
+/// The newest Snapshot may be of any of these sessions, and what it restores depends on which.
+fn unclear(repository: &str, writers: &[&Session], databases: &[Vec<String>]) -> PluginError {
+    let one = |(session, names): (&&Session, &Vec<String>)| {
+        let names = if names.is_empty() { "all".to_owned() } else { names.join(", ") };
+        format!("{} ({names})", session.name.as_deref().unwrap_or_default())
+    };
+    let sessions: Vec<_> = writers.iter().zip(databases).map(one).collect();
+    refused(
+        format!("sessions that back up different databases write repository {repository}: {}", sessions.join(", ")),
+        format!(
+            "choose a Snapshot with --snapshot; `kubectl coffer snapshots --repository {repository}` lists them with their sessions"
+        ),
+    )
+}
+
+/// The databases that the tasks of a session name, sorted, each once.
 fn databases(session: &Session) -> Vec<String> {
     let tasks = session.addon.iter().flat_map(|addon| &addon.tasks);
     let values = tasks.filter_map(|task| task.params.as_ref()?.0.get("databases"));
     // One text, or a list of them.
     let texts = values.flat_map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
-    texts
-        .filter_map(Value::as_str)
-        .flat_map(|text| text.split(','))
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .collect()
+    let names = texts.filter_map(Value::as_str).flat_map(|text| text.split(',')).map(str::trim);
+    let names: BTreeSet<String> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    names.into_iter().collect()
 }
 
 fn usable(snapshot: &Snapshot) -> Result<(), PluginError> {
@@ -405,6 +425,39 @@ mod tests {
         for text in ["shop", "/shop", "MySQL/", "a/b/c"] {
             assert!(target(text, "demo").is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sessions_of_different_databases_are_told_apart() {
+        let configuration = |sessions: &[(&str, Value)]| -> BackupConfiguration {
+            let session = |(name, params): &(&str, Value)| {
+                let addon = json!({ "name": "mysql-addon", "tasks": [{ "name": "t", "params": params }] });
+                json!({ "name": name, "repositories": [{ "name": "repo" }], "addon": addon })
+            };
+            let sessions: Vec<_> = sessions.iter().map(session).collect();
+            let object = json!({
+                "apiVersion": "core.kubestash.com/v1alpha1", "kind": "BackupConfiguration", "metadata": { "name": "c" },
+                "spec": { "sessions": sessions },
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let of = |session: Option<&str>, sessions: &[(&str, Value)]| {
+            let found = Found::of("repo", session, &[configuration(sessions)], None);
+            found.map(|found| found.databases).map_err(|error| error.to_string())
+        };
+        let some = |names: &str| json!({ "databases": names });
+        let mixed = [("shop", some("shop")), ("all", json!({}))];
+        let refused = of(None, &mixed).unwrap_err();
+        for part in ["repository repo: shop (shop), all (all)", "--snapshot", "snapshots --repository repo"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+        assert_eq!(of(Some("shop"), &mixed).unwrap(), ["shop"]);
+        assert_eq!(of(Some("all"), &mixed).unwrap(), [""; 0]);
+        let alike = [("daily", some("shop, crm")), ("weekly", some("crm,shop,crm"))];
+        assert_eq!(of(None, &alike).unwrap(), ["crm", "shop"]);
+        // Sessions of two BackupConfigurations that are called the same.
+        let twins = [("daily", some("shop")), ("daily", json!({}))];
+        assert_eq!(of(Some("daily"), &twins).unwrap(), [""; 0]);
     }
 
     #[test]

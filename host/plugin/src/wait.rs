@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use coffer_api::condition::{self, BACKUP_SKIPPED, VALIDATION_PASSED};
+use coffer_api::condition::{self, BACKUP_SKIPPED, POD_PENDING_TOO_LONG, VALIDATION_PASSED};
 use coffer_api::core::{BackupSession, BackupSessionPhase, RestorePhase, RestoreSession};
-use coffer_api::shared::{Condition, SnapshotPhase};
+use coffer_api::shared::{Condition, ConditionStatus, SnapshotPhase};
 use coffer_api::storage::Snapshot;
 use coffer_api::{ResourceExt as _, phase};
 use coffer_resolve::Kind;
@@ -22,13 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Waiting {
     /// Pause between two looks.
     pub every: Duration,
-    /// The longest time.
-    pub timeout: Option<Duration>,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { every: Duration::from_secs(1), timeout: None }
+        Self { every: Duration::from_secs(1) }
     }
 }
 
@@ -88,8 +86,6 @@ fn wait(
 ) -> Result<(), PluginError> {
     let this = format!("{} {namespace}/{name}", kind.name());
     let show = format!("kubectl coffer status {} -n {namespace}", word(kind, name));
-    let limited = plugin.cancel.child();
-    let limited = waiting.timeout.map_or(limited.clone(), |timeout| limited.with_deadline(timeout));
     let (begin, mut told, mut warned) = (Instant::now(), String::new(), false);
     loop {
         let ended = |how: &str, why: String| PluginError::Ended {
@@ -115,8 +111,8 @@ fn wait(
                 "nothing has begun yet: does the operator run? `kubectl get deployments -A -l app.kubernetes.io/name=coffer` shows it",
             );
         }
-        if limited.wait(waiting.every) {
-            let why = limited.reason().unwrap_or_default();
+        if plugin.cancel.wait(waiting.every) {
+            let why = plugin.cancel.reason().unwrap_or_default();
             return Err(PluginError::Stopped { what: this, why, look: show });
         }
     }
@@ -159,7 +155,12 @@ fn of_backup(session: &BackupSession, snapshots: &[Snapshot]) -> Look {
             }
             Some(End::Badly(why.join("; ")))
         }
-        None | Some(BackupSessionPhase::Pending | BackupSessionPhase::Running) => None,
+        None | Some(BackupSessionPhase::Pending | BackupSessionPhase::Running) => {
+            let pending = condition::find(&status.conditions, POD_PENDING_TOO_LONG);
+            let pending = pending.filter(|one| one.status == ConditionStatus::True);
+            parts.extend(pending.and_then(|one| one.message.clone()));
+            None
+        }
     };
     Look {
         text: line("BackupSession", &name, phase.map(|phase| format!("{phase:?}")), &parts),
@@ -295,6 +296,9 @@ mod tests {
         let running = json!([snapshot(&json!({ "phase": "Running", "resticStats": [{ "progress": progress }] }))]);
         let look = backup(json!({ "phase": "Running" }), running);
         assert_eq!(look.text, "BackupSession s: Running, repo 12.34% (10 MiB of 80 MiB, 5 MiB/s)");
+        let pending = condition("PodHasBeenInPendingStateForLongerThanExpected", "True", "no node has room");
+        let look = backup(json!({ "phase": "Running", "conditions": [pending] }), json!([]));
+        assert_eq!((look.text.as_str(), look.end), ("BackupSession s: Running, no node has room", None));
         let look = backup(json!({ "phase": "Succeeded" }), json!([snapshot(&json!({ "phase": "Succeeded" }))]));
         assert_eq!((look.text.as_str(), look.end), ("BackupSession s: Succeeded, repo Succeeded", Some(End::Well)));
     }

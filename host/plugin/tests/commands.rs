@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-const QUICK: Waiting = Waiting { every: Duration::from_millis(1), timeout: Some(Duration::from_mins(1)) };
+const QUICK: Waiting = Waiting { every: Duration::from_millis(1) };
 
 /// A namespace `demo` with a BackupConfiguration `shop`, its Repository and one good Snapshot.
 fn cluster() -> Fake {
@@ -190,6 +190,54 @@ fn what_a_restore_has_paused_stays_paused_as_long_as_somebody_wants_it() {
     assert_eq!((&ours["spec"]["paused"], ours["metadata"]["annotations"].get(PAUSED_BY)), (&json!(true), None));
     assert!(pause(&plugin, true).unwrap().ends_with("is paused already"));
     assert!(pause(&plugin, false).unwrap().ends_with("resumed"));
+}
+
+/// What a person had paused before the restore began, or pauses meanwhile, carries no note of the operator's.
+#[test]
+fn nothing_is_resumed_in_the_middle_of_a_restore() {
+    let fake = cluster();
+    let plugin = plugin(&fake);
+    let restore = |namespace: &str, target: &Value, status: &Value| {
+        fake.put(json!({
+            "apiVersion": "core.kubestash.com/v1alpha1", "kind": "RestoreSession",
+            "metadata": { "name": "again", "namespace": namespace }, "spec": { "target": target }, "status": status,
+        }));
+    };
+    let shop =
+        json!({ "apiGroup": "appcatalog.appscode.com", "kind": "AppBinding", "namespace": "demo", "name": "shop" });
+    let running = json!({ "phase": "Running", "totalComponents": 1 });
+    pause(&plugin, true).unwrap();
+    restore("ops", &shop, &running);
+    let refused = pause(&plugin, false).unwrap_err();
+    for part in
+        ["RestoreSession ops/again writes into its target", "`kubectl coffer status restoresession/again -n ops`"]
+    {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let all = coffer_plugin::pause(&plugin, "demo", &Which::All, false, (DryRun::None, Format::Table));
+    assert!(all.unwrap_err().to_string().contains("RestoreSession ops/again"));
+    assert_eq!(changes(&fake).len(), 1, "a refusal changes nothing");
+    // The namespace of a target is that of the restore where none is written.
+    let mut here = shop.clone();
+    here.as_object_mut().unwrap().remove("namespace");
+    restore("demo", &here, &running);
+    fake.grant(|request| request.resource != "restoresessions" || request.namespace == "demo");
+    let refused = pause(&plugin, false).unwrap_err();
+    assert!(refused.contains("RestoreSession demo/again"), "{refused}");
+    fake.grant(|_| true);
+    restore("ops", &here, &running);
+    for (target, status) in [
+        (&here, &json!({ "phase": "Pending" })),
+        (&here, &json!({ "phase": "Succeeded", "totalComponents": 1 })),
+        (&json!({ "kind": "AppBinding", "name": "copy" }), &running),
+    ] {
+        restore("demo", target, status);
+        assert!(pause(&plugin, false).unwrap().ends_with("shop resumed"), "{target} {status}");
+        pause(&plugin, true).unwrap();
+    }
+    restore("demo", &here, &running);
+    fake.grant(|request| request.resource != "restoresessions");
+    assert!(pause(&plugin, false).unwrap().ends_with("shop resumed"));
 }
 
 #[test]
@@ -381,6 +429,28 @@ fn a_restore_session_follows_from_a_snapshot() {
     assert!(again.contains("demo/again already") && again.contains("--name"), "{again}");
 }
 
+#[test]
+fn a_restore_does_not_guess_between_sessions() {
+    let fake = cluster();
+    let plugin = plugin(&fake);
+    let mut sessions = fake.get("backupconfigurations", "demo", "shop").unwrap()["spec"]["sessions"].clone();
+    let mut all = sessions[0].clone();
+    all["name"] = json!("all");
+    all["addon"]["tasks"] = json!([{ "name": "logical-backup" }]);
+    sessions.as_array_mut().unwrap().push(all);
+    fake.change("backupconfigurations", "demo", "shop", &json!({ "spec": { "sessions": sessions } }));
+    let args = Restore { target: Some("AppBinding/shop".into()), to_database: vec!["copy".into()], ..restore() };
+    let refused = coffer_plugin::restore(&plugin, &args).unwrap_err().to_string();
+    for part in ["write repository repo: daily (shop), all (all)", "--snapshot"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    assert!(changes(&fake).is_empty());
+    let args = Restore { snapshot: Some("repo-shop-daily-1".into()), name: Some("again".into()), ..args };
+    coffer_plugin::restore(&plugin, &args).unwrap();
+    let made = fake.get("restoresessions", "demo", "again").unwrap();
+    assert_eq!(made["spec"]["addon"]["tasks"][0]["params"], json!({ "renameDatabase": "shop=copy" }));
+}
+
 /// The one who listens is the one who does the work: what is waited for changes each time it was told.
 #[test]
 fn waiting_tells_how_far_it_is_until_the_end() {
@@ -414,30 +484,35 @@ fn waiting_fails_when_what_was_waited_for_does() {
     let mut plugin = plugin(&fake);
     let args = Restore { target: Some("AppBinding/shop".into()), name: Some("again".into()), ..restore() };
     coffer_plugin::restore(&plugin, &args).unwrap();
-    let wait =
-        |plugin: &Plugin, waiting| coffer_plugin::wait_for_restore(plugin, ("demo", "again"), waiting, &mut |_| {});
-    let at_once = Waiting { timeout: Some(Duration::ZERO), ..QUICK };
-    let stopped = wait(&plugin, at_once).unwrap_err();
+    let wait = |plugin: &Plugin| coffer_plugin::wait_for_restore(plugin, ("demo", "again"), QUICK, &mut |_| {});
+    plugin.cancel = Cancel::new().with_deadline(Duration::ZERO);
+    let stopped = wait(&plugin).unwrap_err();
+    plugin.cancel = Cancel::new();
     assert!(matches!(stopped, PluginError::Stopped { .. }), "{stopped}");
     assert!(stopped.to_string().contains("kubectl coffer status restoresession/again -n demo"), "{stopped}");
     let failed = json!({ "status": { "phase": "Failed", "components": { "dump": { "phase": "Failed", "error": "database shop is there" } } } });
     fake.change("restoresessions", "demo", "again", &failed);
-    let failed = wait(&plugin, QUICK).unwrap_err();
+    let failed = wait(&plugin).unwrap_err();
     assert!(matches!(failed, PluginError::Ended { .. }), "{failed}");
     assert!(failed.to_string().contains("database shop is there"), "{failed}");
     fake.remove("restoresessions", "demo", "again");
-    assert!(wait(&plugin, QUICK).unwrap_err().to_string().contains("is gone"));
+    assert!(wait(&plugin).unwrap_err().to_string().contains("is gone"));
     coffer_plugin::restore(&plugin, &args).unwrap();
-    plugin.cancel = Cancel::new();
     plugin.cancel.cancel("interrupted by SIGINT");
-    assert!(wait(&plugin, QUICK).unwrap_err().to_string().contains("interrupted by SIGINT"));
+    assert!(wait(&plugin).unwrap_err().to_string().contains("interrupted by SIGINT"));
 }
 
 #[test]
 fn what_may_not_be_read_is_said() {
     let fake = cluster();
     let plugin = plugin(&fake);
-    let status = |subject: Option<&Subject>, format| coffer_plugin::status(&plugin, Some("demo"), subject, format);
+    let partly = |subject: Option<&Subject>, format| coffer_plugin::status(&plugin, Some("demo"), subject, format);
+    let status = |subject: Option<&Subject>, format| {
+        partly(subject, format).map(|(text, unread)| {
+            assert_eq!(unread, [""; 0]);
+            text
+        })
+    };
     let text = status(None, Format::Table).unwrap();
     for part in ["shop", "0 0 * * *", "repo", "never", "No problems."] {
         assert!(text.contains(part), "{part}: {text}");
@@ -448,8 +523,13 @@ fn what_may_not_be_read_is_said() {
     let missing = status(Some(&subject("repo/other")), Format::Table).unwrap_err().to_string();
     assert!(missing.contains("Repository demo/other not found") && missing.contains("are: repo"), "{missing}");
     fake.grant(|request| request.resource != "backupstorages");
-    let partly = status(None, Format::Table).unwrap();
-    assert!(partly.contains("NOT SHOWN") && partly.contains("the right to list backupstorages"), "{partly}");
+    let right = "the right to list backupstorages";
+    let text = status(None, Format::Table).unwrap();
+    assert!(text.contains("No problems in what could be read.\n\nNOT SHOWN") && text.contains(right), "{text}");
+    for format in [Format::Json, Format::Yaml, Format::Name] {
+        let (_, unread) = partly(None, format).unwrap();
+        assert!(unread.len() == 1 && unread[0].contains(right), "{unread:?}");
+    }
     fake.grant(|_| false);
     let nothing = status(None, Format::Table).unwrap_err().to_string();
     assert!(nothing.contains("the right to list") && nothing.contains("in namespace demo"), "{nothing}");
@@ -475,8 +555,14 @@ fn an_object_without_pods_has_no_logs_and_says_why() {
     let fake = cluster();
     let plugin = plugin(&fake);
     let logs = |words: &str| {
-        let printed =
-            coffer_plugin::logs(&plugin, "demo", &subject(words), &Logs::default(), &mut |line| panic!("{line}"));
+        let printed = coffer_plugin::logs(
+            &plugin,
+            "demo",
+            &subject(words),
+            &Logs::default(),
+            &mut |line| panic!("{line}"),
+            &mut |text| panic!("{text}"),
+        );
         printed.unwrap_err().to_string()
     };
     assert!(logs("bc/shop").contains("no BackupSession that matches"), "{}", logs("bc/shop"));
@@ -489,6 +575,37 @@ fn an_object_without_pods_has_no_logs_and_says_why() {
         "status": { "conditions": [{ "type": "Failed", "status": "True", "reason": "DeadlineExceeded" }] },
     }));
     assert!(logs("bc/shop").contains("Failed (DeadlineExceeded)"), "{}", logs("bc/shop"));
+}
+
+/// The pod comes when somebody was told that there is none, and has not started at first.
+#[test]
+fn a_log_that_is_followed_says_what_it_waits_for() {
+    let fake = cluster();
+    let plugin = plugin(&fake);
+    let name = coffer_plugin::trigger(&plugin, &shop()).unwrap().names.remove(0);
+    let labels = json!({ "kubestash.com/invoker-kind": "BackupSession", "kubestash.com/invoker-name": name });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "pod-1", "namespace": "demo", "labels": labels },
+        "spec": { "containers": [{ "name": "main" }] }, "status": { "phase": "Pending" }, "log": "it works",
+    });
+    let (mut printed, mut told, mut seen) = (Vec::new(), Vec::new(), false);
+    coffer_plugin::logs(
+        &plugin,
+        "demo",
+        &subject(&format!("bs/{name}")),
+        &Logs { follow: true, ..Logs::default() },
+        &mut |line| printed.push(line.to_owned()),
+        &mut |text| {
+            told.push(text.to_owned());
+            if first(&mut seen) {
+                fake.put(pod.clone());
+                fake.trouble("get", &[400]);
+            }
+        },
+    )
+    .unwrap();
+    assert_eq!(told, [format!("waiting: BackupSession demo/{name} has no pod yet"), "waiting: so it is".to_owned()]);
+    assert_eq!(printed, ["\"it works\""]);
 }
 
 const DATABASE_PASSWORD: &str = "database-hunter2";

@@ -30,7 +30,7 @@ pub use archive::{
 };
 pub use error::RepositoryError;
 pub use keys::KeyInfo;
-pub use locks::{LockGuard, LockInfo, Unlock};
+pub use locks::{LockGuard, LockInfo, Unlock, Unlocked};
 pub use pipe::{StreamReceipt, StreamWriter};
 pub use publish::Published;
 pub use read::StreamReader;

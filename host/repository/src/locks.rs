@@ -81,6 +81,15 @@ pub enum Unlock {
     All,
 }
 
+/// What was unlocked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unlocked {
+    /// The removed locks, the oldest first.
+    pub locks: Vec<LockInfo>,
+    /// Names of the removed lock files that were empty or could not be read.
+    pub unreadable: Vec<String>,
+}
+
 /// The file's content; the field names are restic's.
 #[derive(Debug, Serialize, Deserialize)]
 struct LockFile {
@@ -156,49 +165,61 @@ fn names(store: &Store) -> Result<Vec<String>, RepositoryError> {
     Ok(files.into_iter().map(|(id, _)| id).filter(|id| id.len() == 64 && hex::decode(id).is_ok()).collect())
 }
 
-/// Every lock in the repository. A file that vanishes meanwhile, or is empty (an interrupted write), is none.
+/// The lock in a file. A file that vanishes meanwhile, or is empty (an interrupted write), is none.
+fn read(store: &Store, key: &RepositoryKey, id: &str) -> Result<Option<LockInfo>, RepositoryError> {
+    let content = match store.read(&format!("{FOLDER}{id}")) {
+        Ok(content) if content.is_empty() => return Ok(None),
+        Ok(content) => content,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(store.error("read a lock", &error)),
+    };
+    // A lock that cannot be understood cannot be ignored either.
+    let unclear = |why: String| {
+        let what = format!("lock {id} cannot be read: {why} (`coffer unlock --remove-all` removes it)");
+        RepositoryError::damaged(store.location(), what)
+    };
+    let json = key.decrypt_file(&content).map_err(|error| unclear(error.to_string()))?;
+    let file: LockFile = serde_json::from_slice(&json).map_err(|error| unclear(error.to_string()))?;
+    Ok(Some(file.info(id.to_owned())))
+}
+
+/// Every lock in the repository, the oldest first.
 pub(crate) fn list(store: &Store, key: &RepositoryKey) -> Result<Vec<LockInfo>, RepositoryError> {
     let mut found = Vec::new();
     for id in names(store)? {
-        let content = match store.read(&format!("{FOLDER}{id}")) {
-            Ok(content) if content.is_empty() => continue,
-            Ok(content) => content,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(store.error("read a lock", &error)),
-        };
-        // A lock that cannot be understood cannot be ignored either.
-        let unclear = |why: String| {
-            let what = format!("lock {id} cannot be read: {why} (`coffer unlock --remove-all` removes it)");
-            RepositoryError::damaged(store.location(), what)
-        };
-        let json = key.decrypt_file(&content).map_err(|error| unclear(error.to_string()))?;
-        let file: LockFile = serde_json::from_slice(&json).map_err(|error| unclear(error.to_string()))?;
-        found.push(file.info(id));
+        found.extend(read(store, key, &id)?);
     }
-    found.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+    oldest_first(&mut found);
     Ok(found)
 }
 
+fn oldest_first(locks: &mut [LockInfo]) {
+    locks.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+}
+
 /// Removes locks and says which.
-pub(crate) fn unlock(store: &Store, key: &RepositoryKey, which: Unlock) -> Result<Vec<LockInfo>, RepositoryError> {
-    let found = list(store, key);
+pub(crate) fn unlock(store: &Store, key: &RepositoryKey, which: Unlock) -> Result<Unlocked, RepositoryError> {
+    let mut removed = Unlocked::default();
     if which == Unlock::Stale {
-        let mut stale = found?;
-        stale.retain(|lock| lock.stale);
-        stale.iter().try_for_each(|lock| remove(store, &lock.id))?;
-        return Ok(stale);
+        removed.locks = list(store, key)?;
+        removed.locks.retain(|lock| lock.stale);
+        removed.locks.iter().try_for_each(|lock| remove(store, &lock.id))?;
+        return Ok(removed);
     }
     // Also those that cannot be read: nothing else would ever remove them.
     for id in names(store)? {
+        let lock = read(store, key, &id).unwrap_or_else(|error| {
+            tracing::warn!(%error, "this lock is removed like the others");
+            None
+        });
         remove(store, &id)?;
-    }
-    match found {
-        Err(error @ RepositoryError::Damaged { .. }) => {
-            tracing::warn!(%error, "every lock was removed, also what could not be read");
-            Ok(Vec::new())
+        match lock {
+            Some(lock) => removed.locks.push(lock),
+            None => removed.unreadable.push(id),
         }
-        found => found,
     }
+    oldest_first(&mut removed.locks);
+    Ok(removed)
 }
 
 /// Writes a lock file and returns its id. One whose write failed may have arrived all the same, and is removed.
@@ -364,8 +385,11 @@ impl Held {
             match write(&self.store, key, self.exclusive) {
                 Ok(id) => {
                     let old = std::mem::replace(&mut state.id, id);
-                    state.refreshed = Instant::now();
-                    state.problem = None;
+                    // One that others may have seen as stale stays lost, however fresh its file is: they may have worked alone meanwhile.
+                    if state.refreshed.elapsed() <= LOST_AFTER {
+                        state.refreshed = Instant::now();
+                        state.problem = None;
+                    }
                     if let Err(error) = remove(&self.store, &old) {
                         tracing::warn!(%error, "an old lock file stays behind; `coffer unlock` removes it later");
                     }
@@ -461,7 +485,7 @@ mod tests {
         let refused = LockGuard::acquire(&store, &key, false).unwrap_err().to_string();
         assert!(refused.contains("stale") && refused.contains("coffer unlock"), "{refused}");
 
-        assert_eq!(unlock(&store, &key, Unlock::Stale).unwrap().len(), 2);
+        assert_eq!(unlock(&store, &key, Unlock::Stale).unwrap().locks.len(), 2);
         let mut left: Vec<_> = list(&store, &key).unwrap().into_iter().map(|lock| lock.id).collect();
         left.sort();
         let mut expected = vec![alive_here, alive_elsewhere];
@@ -482,8 +506,13 @@ mod tests {
         let refused = LockGuard::acquire(&store, &key, false).unwrap_err();
         assert!(matches!(refused, RepositoryError::Damaged { .. }), "{refused}");
         assert!(refused.to_string().contains("coffer unlock --remove-all"), "{refused}");
+        let readable = foreign(&store, &key, false, "elsewhere", 1, Duration::ZERO);
         assert!(unlock(&store, &key, Unlock::Stale).is_err());
-        unlock(&store, &key, Unlock::All).unwrap();
+        let mut removed = unlock(&store, &key, Unlock::All).unwrap();
+        removed.unreadable.sort();
+        assert_eq!(removed.locks.into_iter().map(|lock| lock.id).collect::<Vec<_>>(), [readable]);
+        assert_eq!(removed.unreadable, ["0".repeat(64), "1".repeat(64)]);
+        assert_eq!(unlock(&store, &key, Unlock::All).unwrap(), Unlocked::default());
         drop(LockGuard::acquire(&store, &key, false).unwrap());
     }
 

@@ -19,7 +19,7 @@ use crate::backend::{Backend, Gate, path};
 use crate::chunker::Rabin;
 use crate::crypto::RepositoryKey;
 use crate::error::RepositoryError;
-use crate::locks::{self, LockGuard, LockInfo, Unlock};
+use crate::locks::{self, LockGuard, LockInfo, Unlock, Unlocked};
 use crate::store::{Store, unless};
 
 /// zstd level of new repositories: a quarter less processor time than restic's default for 3 % more bytes.
@@ -237,7 +237,7 @@ impl Repository {
     }
 
     /// Removes locks and returns those removed.
-    pub fn unlock(&self, which: Unlock) -> Result<Vec<LockInfo>, RepositoryError> {
+    pub fn unlock(&self, which: Unlock) -> Result<Unlocked, RepositoryError> {
         locks::unlock(&self.store, &self.key, which)
     }
 

@@ -190,7 +190,7 @@ fn we_refuse_while_restic_holds_an_exclusive_lock() {
     let files = files();
     let error = Archive::start(vec![Arc::clone(&repository)], request(&files)).unwrap_err();
     assert!(matches!(error, RepositoryError::Locked { .. }), "{error}");
-    assert_eq!(repository.unlock(Unlock::Stale).unwrap(), []);
+    assert_eq!(repository.unlock(Unlock::Stale).unwrap().locks, []);
 
     // Killed, it leaves a stale lock, which is named and can be removed.
     check.kill().unwrap();
@@ -199,7 +199,7 @@ fn we_refuse_while_restic_holds_an_exclusive_lock() {
     for part in ["stale", &held.pid.to_string(), &held.host, "coffer unlock"] {
         assert!(error.contains(part), "{part} is missing in: {error}");
     }
-    assert_eq!(repository.unlock(Unlock::Stale).unwrap().len(), 1);
+    assert_eq!(repository.unlock(Unlock::Stale).unwrap().locks.len(), 1);
     repository.prune(&PruneOptions::default()).unwrap();
 }
 

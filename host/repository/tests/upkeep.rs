@@ -127,8 +127,8 @@ fn what_must_be_alone_waits_for_nobody_and_disturbs_nobody() {
     assert!(repository.check(CheckOptions::default()).unwrap().is_ok());
     repository.forget(&[&id], true).unwrap();
     repository.prune(&PruneOptions { dry_run: true, ..PruneOptions::default() }).unwrap();
-    assert_eq!(repository.unlock(Unlock::Stale).unwrap(), [], "a live lock is not stale");
-    assert_eq!(repository.unlock(Unlock::All).unwrap().len(), 1);
+    assert_eq!(repository.unlock(Unlock::Stale).unwrap().locks, [], "a live lock is not stale");
+    assert_eq!(repository.unlock(Unlock::All).unwrap().locks.len(), 1);
     drop(held);
     repository.remove_key(&other).unwrap();
 }

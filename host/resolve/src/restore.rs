@@ -374,11 +374,12 @@ impl Places for Names<'_> {
     }
 }
 
-/// The newest Snapshot of a repository that succeeded, has the component, and is as old as `choice` wants.
+/// The newest Snapshot of a repository that succeeded, is to stay, has the component, and is as old as `choice` wants.
 fn newest<'a>(all: &'a [Snapshot], repository: &str, component: &str, choice: &SnapshotChoice) -> Option<&'a Snapshot> {
     let usable = |snapshot: &&Snapshot| {
         let status = snapshot.status.as_ref();
-        snapshot.spec.repository.as_deref() == Some(repository)
+        snapshot.metadata.deletion_timestamp.is_none()
+            && snapshot.spec.repository.as_deref() == Some(repository)
             && status.is_some_and(|status| {
                 status.phase == Some(SnapshotPhase::Succeeded) && status.components.contains_key(component)
             })

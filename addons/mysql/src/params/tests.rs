@@ -153,7 +153,10 @@ fn meanings() {
             "--single-transaction --quick --lock-tables=false --default-character-set=utf8mb4 --no-tablespaces",
             default.clone(),
         ),
-        ("--max-allowed-packet=1G --compress --skip-comments --skip-dump-date --verbose --opt", default.clone()),
+        (
+            "--max-allowed-packet=1G --compress --skip-comments --skip-dump-date --dump-history --verbose --opt",
+            default.clone(),
+        ),
     ] {
         assert_eq!(args(text), change, "{text}");
     }

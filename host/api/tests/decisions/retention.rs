@@ -44,6 +44,13 @@ fn staying(spec: Value, snapshots: &[Snapshot]) -> Vec<String> {
     snapshots.iter().map(ResourceExt::name_any).filter(stays).collect()
 }
 
+#[test]
+fn what_is_dated_in_the_future_neither_goes_nor_pushes_others_out() {
+    let snapshots = succeeded(&["2026-02-27T00:00:00Z", "2026-02-28T00:00:00Z", "2027-01-01T00:00:00Z"]);
+    let rules = json!({"successfulSnapshots": {"last": 1}});
+    assert_eq!(staying(rules, &snapshots), ["2026-02-28T00:00:00Z", "2027-01-01T00:00:00Z"]);
+}
+
 const TIMES: [&str; 6] = [
     "2025-12-31T23:00:00Z",
     "2026-01-01T01:00:00Z",

@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{self, IsTerminal as _, Read as _};
 
 use coffer_api::size;
-use coffer_repository::{KeyInfo, Repository};
+use coffer_repository::{KeyInfo, Repository, RepositoryError};
+use coffer_resolve::RepositorySelection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::each;
+use super::each_there;
 use crate::args::{Key, NewPassword, Which};
 use crate::context::{App, Place};
 use crate::exit::{End, Failure, Outcome};
@@ -29,19 +30,7 @@ pub(crate) fn run(key: Key, app: &App) -> Outcome {
             Ok(End::Done)
         }
         Key::Remove { id, dry_run, which } => remove(&id, dry_run, &which, app),
-        Key::Passwd { new, which } => {
-            let (place, repository) = only(&which, app)?;
-            let password = new_password(&new)?;
-            let id = repository.change_password(&password).map_err(|error| place.failed(error))?;
-            changed("password_changed", &id, &place, app, || {
-                format!(
-                    "the password is replaced (new key {}); put the new one into the encryption Secret as RESTIC_PASSWORD, \
-                     otherwise the next backup fails",
-                    short(&id)
-                )
-            });
-            Ok(End::Done)
-        }
+        Key::Passwd { new, which } => change_password(&new, &which, app),
     }
 }
 
@@ -57,11 +46,7 @@ fn changed(message: &str, id: &str, place: &Place, app: &App, text: impl FnOnce(
 
 fn list(which: &Which, app: &App) -> Outcome {
     let places = app.places(which)?;
-    each(app, &places, |place| {
-        let repository = match app.open(place) {
-            Err(failure) if places.len() > 1 && failure.is_missing_repository() => return Ok(End::Done),
-            opened => opened?,
-        };
+    each_there(app, &places, |place, repository| {
         let keys = repository.keys().map_err(|error| place.failed(error))?;
         if app.output.is_json() {
             for key in &keys {
@@ -105,6 +90,63 @@ fn remove(id: &str, dry_run: bool, which: &Which, app: &App) -> Outcome {
     let removed = repository.remove_key(id).map_err(|error| place.failed(error))?;
     changed("key_removed", &removed, &place, app, || format!("key {} removed", short(&removed)));
     Ok(End::Done)
+}
+
+fn change_password(new: &NewPassword, which: &Which, app: &App) -> Outcome {
+    let (place, repository) = only(which, app)?;
+    let password = new_password(new)?;
+    let others = others_with_password_of(&place, app)
+        .inspect_err(|failure| {
+            app.output.warning(&format!(
+                "it is not known which other repositories have the same password: {failure}; before the encryption Secret gets \
+                 the new one, change it in all that use this Secret"
+            ));
+        })
+        .ok();
+    let id = repository.change_password(&password).map_err(|error| place.failed(error))?;
+    app.output.result(
+        || place.tag("password_changed", json!({ "id": id, "others_with_old_password": others })),
+        || {
+            let next = match others.as_deref() {
+                None | Some([]) => {
+                    "put the new one into the encryption Secret as RESTIC_PASSWORD, otherwise the next backup fails; any other \
+                     repository that uses this Secret needs the new password first"
+                        .to_owned()
+                }
+                Some(others) => format!(
+                    "leave the encryption Secret as it is for now: its password still opens {}, and nobody could read them without \
+                     it; run `coffer key passwd` with the same new password for each of them, then put it into the Secret as \
+                     RESTIC_PASSWORD; until then backups into this repository fail",
+                    others.join(", ")
+                ),
+            };
+            format!("{}: the password is replaced (new key {}); {next}", place.label(), short(&id))
+        },
+    );
+    Ok(End::Done)
+}
+
+/// The other repositories of the manifests that the password of `place` opens. Those that cannot be opened for another reason
+/// than a wrong password are named in warnings.
+fn others_with_password_of(place: &Place, app: &App) -> Result<Vec<String>, Failure> {
+    let password = place.destination.password.expose_secret();
+    // Those of every namespace: one Secret can serve them all.
+    let all = coffer_resolve::repositories(&app.manifests()?, &RepositorySelection::default())?;
+    let mut others = Vec::new();
+    for other in all.into_iter().map(Place::new) {
+        if other.label() == place.label() || other.destination.password.expose_secret() != password {
+            continue;
+        }
+        match app.open(&other) {
+            Ok(_) => others.push(other.label()),
+            Err(Failure::Repository(_, error)) if matches!(*error, RepositoryError::WrongPassword { .. }) => {}
+            Err(failure) => app.output.warning(&format!(
+                "a repository with the same password cannot be opened: {failure}; if it exists, change its password too before the \
+                 encryption Secret gets the new one"
+            )),
+        }
+    }
+    Ok(others)
 }
 
 fn object(key: &KeyInfo) -> serde_json::Value {

@@ -13,9 +13,11 @@ pub(crate) mod snapshots;
 pub(crate) mod upkeep;
 
 use std::io;
+use std::mem;
 
 use clap::CommandFactory as _;
 use coffer_api::core::HookInfo;
+use coffer_repository::Repository;
 use serde_json::json;
 
 use crate::args::{Cli, Command};
@@ -61,25 +63,53 @@ pub(crate) fn run(command: Command, app: &App) -> Outcome {
 }
 
 /// Does something with each repository. One that fails does not stop the others, but the first failure decides how the
-/// command ends; when others went well, the rest of the failures were reported meanwhile.
+/// command ends, and the rest of them are warnings. That a repository has no backup yet says less than any other failure.
 fn each(app: &App, places: &[Place], mut work: impl FnMut(&Place) -> Outcome) -> Outcome {
     let mut first: Option<Failure> = None;
+    let mut failed = |failure: Failure| match &mut first {
+        None => first = Some(failure),
+        Some(first) if first.is_missing_repository() && !failure.is_missing_repository() => {
+            app.output.warning(&mem::replace(first, failure).to_string());
+        }
+        Some(_) => app.output.warning(&failure.to_string()),
+    };
     let mut end = End::Done;
     for place in places {
         if let Some(reason) = app.cancel.reason() {
-            first.get_or_insert(Failure::Other(format!("stopped before {}: {reason}", place.label())));
+            failed(Failure::Other(format!("stopped before {}: {reason}", place.label())));
             break;
         }
         match work(place) {
             Ok(End::Done) => {}
             Ok(End::Partial) => end = End::Partial,
-            Err(failure) => match &first {
-                None => first = Some(failure),
-                Some(_) => app.output.warning(&failure.to_string()),
-            },
+            Err(failure) => failed(failure),
         }
     }
     first.map_or(Ok(end), Err)
+}
+
+/// The same with each repository that is there. That one of several has no backup yet is nothing to fail for; that none has
+/// any is: their storage may be the wrong one.
+fn each_there(app: &App, places: &[Place], mut work: impl FnMut(&Place, &Repository) -> Outcome) -> Outcome {
+    let mut missing: Option<Failure> = None;
+    let mut any = false;
+    let end = each(app, places, |place| match app.open(place) {
+        Err(failure) if failure.is_missing_repository() => {
+            if places.len() > 1 {
+                app.output.note(|| format!("{}: no backup yet", place.label()));
+            }
+            missing.get_or_insert(failure);
+            Ok(End::Done)
+        }
+        opened => {
+            any = true;
+            work(place, &opened?)
+        }
+    })?;
+    match missing {
+        Some(failure) if !any => Err(failure),
+        _ => Ok(end),
+    }
 }
 
 /// Says which hooks of `owner` are left out. Who relies on one (to stop an application, say) must know.

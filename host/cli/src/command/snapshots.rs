@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use coffer_api::size;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::each;
+use super::each_there;
 use crate::args::{Dump, Ls, Snapshots, Which};
 use crate::context::{App, Place};
 use crate::exit::{End, Failure, Outcome};
@@ -20,15 +21,7 @@ use crate::output::{Table, counted, line};
 
 pub(crate) fn list(args: &Snapshots, app: &App) -> Outcome {
     let places = app.places(&args.which)?;
-    each(app, &places, |place| {
-        let repository = match app.open(place) {
-            // One of several that has no backup yet is nothing to fail for.
-            Err(failure) if places.len() > 1 && failure.is_missing_repository() => {
-                app.output.note(|| format!("{}: no backup yet", place.label()));
-                return Ok(End::Done);
-            }
-            opened => opened?,
-        };
+    each_there(app, &places, |place, repository| {
         let Listing { mut snapshots, damaged } = repository.listing().map_err(|error| place.failed(error))?;
         if let Some(latest) = args.latest {
             snapshots.drain(..snapshots.len().saturating_sub(latest));
@@ -141,6 +134,9 @@ fn kind(kind: EntryKind) -> &'static str {
 }
 
 pub(crate) fn dump(args: &Dump, app: &App) -> Outcome {
+    if let Some(path) = args.target.as_deref().filter(|path| is_taken(path)) {
+        return Err(Failure::Usage(format!("{} is there already; name a new file with --target", path.display())));
+    }
     let (place, repository, snapshot) = find(&args.snapshot, &args.which, app)?;
     let read = |sink: Sink| copy((&repository, &place), &snapshot, &args.path, app, sink);
     match &args.target {
@@ -188,28 +184,33 @@ pub(crate) fn copy(
     Ok(bytes)
 }
 
-/// A file that takes its name when it is whole, and vanishes otherwise.
+/// Whether something has this name that is not to be replaced.
+fn is_taken(path: &Path) -> bool {
+    !is_stream(path) && fs::symlink_metadata(path).is_ok()
+}
+
+/// Whether this is a pipe or a device, which is written to as it is.
+fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// A file that takes its name when it is whole, and vanishes otherwise. Nobody else can read it.
 struct NewFile {
     file: File,
-    /// The name until then; none for what is no regular file, such as a pipe.
+    /// The name until then; none for a pipe or a device.
     temporary: Option<PathBuf>,
     path: PathBuf,
 }
 
 impl NewFile {
     fn create(path: &Path) -> io::Result<Self> {
-        let regular = match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
-            Ok(metadata) => metadata.is_file(),
-            Err(_) => true,
-        };
-        let temporary = regular.then(|| {
+        let temporary = (!is_stream(path)).then(|| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(format!(".part-{}", std::process::id()));
             path.with_file_name(name)
         });
         let file = match &temporary {
-            Some(temporary) => File::create_new(temporary)?,
+            Some(temporary) => File::options().write(true).create_new(true).mode(0o600).open(temporary)?,
             None => File::options().write(true).open(path)?,
         };
         Ok(Self { file, temporary, path: path.to_owned() })
@@ -218,6 +219,10 @@ impl NewFile {
     fn keep(&mut self) -> io::Result<()> {
         let Some(temporary) = &self.temporary else { return Ok(()) };
         self.file.sync_all()?;
+        if is_taken(&self.path) {
+            let why = "something was put there meanwhile; name a new file with --target";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
         fs::rename(temporary, &self.path)?;
         self.temporary = None;
         Ok(())
@@ -273,6 +278,19 @@ fn find(text: &str, which: &Which, app: &App) -> Result<(Place, Repository, Snap
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_file_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.sql");
+        let mut file = NewFile::create(&path).unwrap();
+        fs::write(&path, "older").unwrap();
+        assert_eq!(file.keep().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "older");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(is_taken(folder.path()) && !is_taken(Path::new("/dev/null")));
+    }
 
     #[test]
     fn folders_hold_what_is_below_them() {

@@ -1,10 +1,10 @@
 //! `coffer check`, `coffer prune` and `coffer unlock`
 
 use coffer_api::{duration, size};
-use coffer_repository::{CheckOptions, CheckReport, LockInfo, PruneOptions, PruneReport};
+use coffer_repository::{CheckOptions, CheckReport, LockInfo, PruneOptions, PruneReport, Unlocked};
 use serde_json::json;
 
-use super::each;
+use super::{each, each_there};
 use crate::args::{Check, Prune, Unlock};
 use crate::context::{App, Place};
 use crate::exit::{End, Failure, Outcome};
@@ -100,18 +100,24 @@ pub(crate) fn unlock(args: &Unlock, app: &App) -> Outcome {
 
 /// Removes the locks of these repositories.
 pub(crate) fn unlock_places(places: &[Place], args: &Unlock, app: &App) -> Outcome {
-    each(app, places, |place| {
-        let repository = match app.open(place) {
-            Err(failure) if places.len() > 1 && failure.is_missing_repository() => return Ok(End::Done),
-            opened => opened?,
-        };
+    each_there(app, places, |place, repository| {
         let which = if args.remove_all { coffer_repository::Unlock::All } else { coffer_repository::Unlock::Stale };
-        let locks = if args.dry_run { repository.locks() } else { repository.unlock(which) };
-        let locks = locks.map_err(|error| place.failed(error))?;
+        let unlocked = if args.dry_run {
+            repository.locks().map(|locks| Unlocked { locks, ..Unlocked::default() })
+        } else {
+            repository.unlock(which)
+        };
+        let Unlocked { locks, unreadable } = unlocked.map_err(|error| place.failed(error))?;
         for lock in &locks {
             report_lock(lock, args, place, app);
         }
-        if locks.is_empty() {
+        for id in &unreadable {
+            app.output.result(
+                || place.tag("removed_lock", json!({ "id": id })),
+                || format!("{}: removed lock file {id}, which was empty or could not be read", place.label()),
+            );
+        }
+        if locks.is_empty() && unreadable.is_empty() {
             app.output.note(|| format!("{}: no locks to remove", place.label()));
         }
         Ok(End::Done)

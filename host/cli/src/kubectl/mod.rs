@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use coffer_api::cancel::Cancel;
 use coffer_plugin::{Bundle, Done, Filter, Plugin, PluginError, Subject, Waiting};
 
 use crate::cluster::Connection;
@@ -102,8 +103,12 @@ fn status(plugin: &Plugin, namespace: &str, args: &args::Status) -> Outcome {
         words => Some(Subject::parse(words)?),
     };
     let namespace = (!args.all_namespaces).then_some(namespace);
-    line(&coffer_plugin::status(plugin, namespace, subject.as_ref(), args.shown.format())?);
-    Ok(End::Done)
+    let (text, unread) = coffer_plugin::status(plugin, namespace, subject.as_ref(), args.shown.format())?;
+    line(&text);
+    for why in &unread {
+        complain(&format!("warning: {why}"));
+    }
+    Ok(if unread.is_empty() { End::Done } else { End::Partial })
 }
 
 fn trigger(plugin: &Plugin, namespace: &str, args: args::Trigger) -> Outcome {
@@ -116,8 +121,9 @@ fn trigger(plugin: &Plugin, namespace: &str, args: args::Trigger) -> Outcome {
     };
     let done = coffer_plugin::trigger(plugin, &wanted)?;
     line(&done.text);
-    wait(&done, args.wait, |name, waiting| {
-        coffer_plugin::wait_for_backup(plugin, (namespace, name), waiting, &mut complain)
+    wait(&plugin.cancel, &done, args.wait, &mut complain, |cancel, name| {
+        let plugin = Plugin { cancel, ..plugin.clone() };
+        coffer_plugin::wait_for_backup(&plugin, (namespace, name), Waiting::default(), &mut complain)
     })
 }
 
@@ -140,24 +146,38 @@ fn restore(plugin: &Plugin, namespace: &str, args: args::Restore) -> Outcome {
     };
     let done = coffer_plugin::restore(plugin, &wanted)?;
     line(&done.text);
-    wait(&done, args.wait, |name, waiting| {
-        coffer_plugin::wait_for_restore(plugin, (namespace, name), waiting, &mut complain)
+    wait(&plugin.cancel, &done, args.wait, &mut complain, |cancel, name| {
+        let plugin = Plugin { cancel, ..plugin.clone() };
+        coffer_plugin::wait_for_restore(&plugin, (namespace, name), Waiting::default(), &mut complain)
     })
 }
 
-/// Waits for everything that was begun. The first that does not succeed decides how the command ends; the rest is told meanwhile.
-fn wait(done: &Done, args: args::Wait, each: impl Fn(&str, Waiting) -> Result<(), PluginError>) -> Outcome {
+/// Waits for everything that was begun, as long as the time lasts for all of it. The first that does not succeed decides how the command ends,
+/// unless the waiting is stopped; what does not decide is told.
+fn wait(
+    cancel: &Cancel,
+    done: &Done,
+    args: args::Wait,
+    tell: &mut dyn FnMut(&str),
+    each: impl Fn(Cancel, &str) -> Result<(), PluginError>,
+) -> Outcome {
     if !args.wait {
         return Ok(End::Done);
     }
-    let waiting = Waiting { timeout: args.timeout, ..Waiting::default() };
-    let mut first = None;
+    let cancel = cancel.child();
+    let cancel = args.timeout.map_or_else(|| cancel.clone(), |timeout| cancel.with_deadline(timeout));
+    let mut first: Option<PluginError> = None;
     for name in &done.names {
-        match each(name, waiting) {
+        match each(cancel.clone(), name) {
             Ok(()) => {}
-            Err(error @ PluginError::Stopped { .. }) => return Err(error.into()),
+            Err(error @ PluginError::Stopped { .. }) => {
+                if let Some(first) = first {
+                    tell(&format!("error: {first}"));
+                }
+                return Err(error.into());
+            }
             Err(error) if first.is_none() => first = Some(error),
-            Err(error) => complain(&format!("error: {error}")),
+            Err(error) => tell(&format!("error: {error}")),
         }
     }
     first.map_or(Ok(End::Done), |error| Err(error.into()))
@@ -179,7 +199,7 @@ fn logs(plugin: &Plugin, namespace: &str, args: args::Logs) -> Outcome {
         since: args.since,
         timestamps: args.timestamps,
     };
-    coffer_plugin::logs(plugin, namespace, &subject, &wanted, &mut line)?;
+    coffer_plugin::logs(plugin, namespace, &subject, &wanted, &mut line, &mut complain)?;
     Ok(End::Done)
 }
 
@@ -228,7 +248,45 @@ fn private_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
     use super::*;
+
+    fn begun(names: &[&str]) -> Done {
+        Done { text: String::new(), names: names.iter().map(|&name| name.to_owned()).collect() }
+    }
+
+    #[test]
+    fn one_time_limit_is_for_all_that_is_waited_for() {
+        let limits = RefCell::new(Vec::new());
+        let args = args::Wait { wait: true, timeout: Some(Duration::from_mins(1)) };
+        let ended = wait(&Cancel::new(), &begun(&["a", "b"]), args, &mut |text| panic!("{text}"), |cancel, _| {
+            limits.borrow_mut().push(cancel.remaining().unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(())
+        });
+        assert_eq!(ended.unwrap(), End::Done);
+        let limits = limits.into_inner();
+        assert!(limits[0] >= limits[1] + Duration::from_millis(20), "{limits:?}");
+    }
+
+    #[test]
+    fn a_failure_is_told_when_the_waiting_is_stopped_after_it() {
+        let args = args::Wait { wait: true, timeout: None };
+        let mut told = Vec::new();
+        let ended =
+            wait(&Cancel::new(), &begun(&["a", "b"]), args, &mut |text| told.push(text.to_owned()), |_, name| {
+                let (what, why, rest) = (name.to_owned(), "so it is".to_owned(), "see".to_owned());
+                Err(match name {
+                    "a" => PluginError::Ended { what, why, fix: rest },
+                    _ => PluginError::Stopped { what, why, look: rest },
+                })
+            });
+        let Err(Failure::Plugin(error)) = ended else { panic!("no failure") };
+        assert!(matches!(*error, PluginError::Stopped { .. }), "{error}");
+        assert_eq!(told, ["error: a: so it is; see"]);
+    }
 
     #[test]
     fn the_plugin_is_called_by_its_name_or_its_word() {

@@ -102,27 +102,28 @@ fn parts(snapshot: &Snapshot, wanted: &[String]) -> Result<Vec<(String, String)>
             "the Snapshot is {phase}, and only one that Succeeded has files; choose another one"
         )));
     }
-    let id = |component: &str| {
-        // It becomes the name of a folder.
-        if !leads_down(component) {
-            return None;
-        }
-        let found = status.components.get(component)?.restic_stats.first()?.summary.as_ref()?.id.clone();
-        found.filter(|id| !id.is_empty())
-    };
     let known: Vec<_> = status.components.keys().cloned().collect();
     let names = if wanted.is_empty() { known.as_slice() } else { wanted };
-    names
-        .iter()
-        .map(|name| {
-            id(name).map(|id| (name.clone(), id)).ok_or_else(|| {
-                Failure::Other(format!(
-                    "the Snapshot has no component {name} that can be fetched; it has: {}",
-                    known.join(", ")
-                ))
-            })
-        })
-        .collect()
+    let part = |name: &String| {
+        let stats = status.components.get(name).map(|component| component.restic_stats.as_slice()).unwrap_or_default();
+        let ids = stats.iter().filter_map(|one| one.summary.as_ref()?.id.as_deref()).filter(|id| !id.is_empty());
+        let ids: Vec<_> = ids.collect();
+        match ids.as_slice() {
+            _ if stats.len() > 1 => Err(Failure::Other(format!(
+                "component {name} of the Snapshot has {} restic snapshots, and this fetches components of one only; get each with \
+                 `restic restore ID`, and other components with --component; its ids: {}",
+                stats.len(),
+                ids.join(", ")
+            ))),
+            // The name becomes that of a folder.
+            [id] if leads_down(name) => Ok((name.clone(), (*id).to_owned())),
+            _ => Err(Failure::Other(format!(
+                "the Snapshot has no component {name} that can be fetched; it has: {}",
+                known.join(", ")
+            ))),
+        }
+    };
+    names.iter().map(part).collect()
 }
 
 /// Refuses a storage that only the cluster can reach, and warns of one that is probably so.
@@ -287,6 +288,31 @@ mod tests {
         let refused = reachable(&storage, None, &app).unwrap_err().to_string();
         assert!(refused.contains("BackupStorage demo/nfs") && refused.contains("--local-root mount-path"), "{refused}");
         assert!(reachable(&storage, Some(Local::MountPath), &app).is_ok());
+    }
+
+    #[test]
+    fn a_component_of_several_restic_snapshots_is_refused() {
+        let stored = |ids: &[&str]| {
+            let stats: Vec<_> = ids.iter().map(|id| json!({ "summary": { "id": id } })).collect();
+            json!({ "resticStats": stats })
+        };
+        let snapshot: Snapshot = serde_json::from_value(json!({
+            "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Snapshot",
+            "metadata": { "name": "old", "namespace": "demo" },
+            "spec": { "snapshotID": "ULID", "repository": "r", "session": "daily" },
+            "status": {
+                "phase": "Succeeded",
+                "components": { "dump": stored(&["aa"]), "files": stored(&["bb", "cc"]), "none": stored(&[]) },
+            },
+        }))
+        .unwrap();
+        let of = |names: &[&str]| parts(&snapshot, &names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        let refused = of(&[]).unwrap_err().to_string();
+        for part in ["component files", "2 restic snapshots", "`restic restore ID`", "bb, cc"] {
+            assert!(refused.contains(part), "{part} is missing in: {refused}");
+        }
+        assert_eq!(of(&["dump"]).unwrap(), [("dump".to_owned(), "aa".to_owned())]);
+        assert!(of(&["none"]).unwrap_err().to_string().contains("no component none that can be fetched"));
     }
 
     #[test]

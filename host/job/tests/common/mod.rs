@@ -267,6 +267,39 @@ spec: {{type: mysql, version: 9.7.0, clientConfig: {{url: \"mysql://127.0.0.1:{p
     }
 }
 
+/// A Snapshot that succeeded, with a restic snapshot of stock restic and its file in the storage. Returns its name and the restic id.
+pub(crate) fn taken(site: &Site, number: u64, repository: &str) -> (String, String) {
+    let session = site.session(number, &[repository]);
+    let name = format!("{repository}-{session}");
+    let restic = site.restic("local", repository);
+    if !site.path("local").join(repository).join("repository/v1/daily/dump/config").exists() {
+        restic.ok(&["init"]);
+    }
+    let data = format!("INSERT {number};\n").repeat(1000);
+    assert!(restic.backup_stdin("dumpfile.sql", "host-0", data.as_bytes()).unwrap().status.success());
+    let id = site.restic_snapshots("local", repository).last().unwrap()["id"].as_str().unwrap().to_owned();
+    site.cluster.change("snapshots", "demo", &name, &json!({ "status": {
+        "phase": "Succeeded", "size": "1.000 KiB", "integrity": true,
+        "components": { "dump": {
+            "phase": "Succeeded", "path": "repository/v1/daily/dump", "driver": "Restic", "size": "1.000 KiB", "integrity": true,
+            "resticStats": [{ "summary": { "id": id } }],
+        }},
+    }}));
+    let folder = site.path("local").join(repository).join("snapshots");
+    std::fs::create_dir_all(&folder).unwrap();
+    let object = site.cluster.get("snapshots", "demo", &name).unwrap();
+    std::fs::write(folder.join(format!("{name}.yaml")), serde_saphyr::to_string(&object).unwrap()).unwrap();
+    (name, id)
+}
+
+/// The files of a folder of the site.
+pub(crate) fn files(site: &Site, path: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(site.path(path)) else { return Vec::new() };
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 /// The engine and the built-in components.
 pub(crate) fn addons(job: &Job) -> Addons {
     Addons {

@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use serde_json::json;
 
-use super::{repositories, schedule, view};
+use super::{repositories, schedule, validate, view};
 use crate::apply;
 use crate::context::Context;
 use crate::error::Error;
@@ -63,6 +63,16 @@ async fn release(
     };
     let name = repository.name_any();
     if repository.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    if !validate::is_meant(repository, view) {
+        let text = format!("Repository {name} stays: it is not the one that this BackupConfiguration describes");
+        events::publish(
+            &context.recorder,
+            view.configuration.as_ref(),
+            vec![Note::warning("RepositoryRetained", text)],
+        )
+        .await;
         return Ok(());
     }
     if repositories::is_shared(view, &name, context) {

@@ -215,7 +215,9 @@ async fn create_snapshots(view: &View, context: &Context) -> Result<(), Error> {
         let wanted = build::snapshot::build(&view.session, repository)?;
         let snapshot = match apply::create(&context.client, &wanted).await? {
             Created::New(snapshot) => snapshot,
-            Created::Existing(snapshot) if build::snapshot::is_of(&snapshot, &view.session) => snapshot,
+            Created::Existing(snapshot) if build::snapshot::is_of(&snapshot, &view.session, &part.repository_name) => {
+                snapshot
+            }
             Created::Existing(_) => {
                 let (namespace, name) = apply::place(&wanted)?;
                 return Err(Error::Foreign { kind: "Snapshot", namespace, name });
@@ -442,7 +444,13 @@ pub(crate) async fn create_session(
         let wanted = build::backup_session::build(configuration, spec, cause, moment, retry_left)?;
         match apply::create(&context.client, &wanted).await? {
             Created::New(_) => return Ok(()),
-            Created::Existing(existing) if existing.annotations().get(CAUSE) == Some(&cause.text()) => return Ok(()),
+            Created::Existing(existing)
+                if existing.annotations().get(CAUSE) == Some(&cause.text())
+                    && (&existing.spec.invoker, &existing.spec.session)
+                        == (&wanted.spec.invoker, &wanted.spec.session) =>
+            {
+                return Ok(());
+            }
             Created::Existing(_) => {}
         }
     }

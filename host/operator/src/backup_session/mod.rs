@@ -12,6 +12,8 @@ mod plan;
 mod plan_tests;
 mod view;
 
+pub(crate) use admission::is_admitted;
+
 use std::sync::Arc;
 
 use coffer_api::core::BackupSession;

@@ -1,5 +1,6 @@
 //! Validate: what a BackupSession needs next. No side effects, no clock of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use coffer_api::condition::{
@@ -122,7 +123,8 @@ impl Planner<'_> {
             return Err(why);
         }
         let unready: Vec<_> = self.view.parts.iter().filter_map(unready).collect();
-        let missing = self.view.parts.iter().any(|part| part.repository.is_none());
+        let is_going = |repository: &Arc<Repository>| repository.metadata.deletion_timestamp.is_some();
+        let missing = self.view.parts.iter().any(|part| part.repository.as_ref().is_none_or(is_going));
         let waited = elapsed(self.view.session.creation_timestamp().map(|time| time.0), self.now);
         if unready.is_empty() {
             Ok(self.clone_with(Step::CreateSnapshots, None))

@@ -68,7 +68,7 @@ pub(crate) async fn of(session: &Arc<BackupSession>, context: &Context) -> Resul
         let snapshot_name = decided.name.clone().unwrap_or_default();
         let repository_name = decided.repository.clone().unwrap_or_default();
         // Another's Snapshot of that name is none of it.
-        let is_of = |snapshot: &Arc<Snapshot>| build::snapshot::is_of(snapshot, session);
+        let is_of = |snapshot: &Arc<Snapshot>| build::snapshot::is_of(snapshot, session, &repository_name);
         let mut snapshot = stores::get(&stores.snapshots, &namespace, &snapshot_name).filter(is_of);
         if snapshot.is_none() && tried {
             let read = apply::read(&context.client, &namespace, &snapshot_name).await?;

@@ -11,11 +11,12 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use serde_json::json;
 
-use crate::backup_storage::work;
+use crate::backup_storage::{validate, work};
 use crate::build::Invoker;
 use crate::build::job::Work;
 use crate::context::Context;
 use crate::error::Error;
+use crate::events::{self, Note};
 use crate::wipe::{self, Wipe};
 use crate::{apply, jobs, writers};
 
@@ -25,7 +26,7 @@ pub(super) async fn run(storage: &BackupStorage, context: &Context) -> Result<Ac
     if !apply::has_finalizer(storage) {
         return Ok(Action::await_change());
     }
-    if storage.spec.deletion_policy == DeletionPolicy::WipeOut {
+    if storage.spec.deletion_policy == DeletionPolicy::WipeOut && is_its_own(storage, context).await {
         let work = work(storage)?;
         let args = ["run", "cleanup", "--namespace", &work.namespace, "--kind", "BackupStorage", "--name", &work.name];
         let cleaner = Work {
@@ -59,6 +60,17 @@ pub(super) async fn run(storage: &BackupStorage, context: &Context) -> Result<Ac
     jobs::remove_all(context, &Invoker::of(storage)).await?;
     apply::remove_finalizer(&context.client, storage).await?;
     Ok(Action::await_change())
+}
+
+/// Whether the data in a storage is its own. If it is not, that is told.
+async fn is_its_own(storage: &BackupStorage, context: &Context) -> bool {
+    let all = context.stores.storages.state();
+    let Some(elder) = validate::elder_at_its_place(storage, all.iter().map(AsRef::as_ref)) else { return true };
+    let text = format!(
+        "the data is not wiped out, and stays: BackupStorage {elder} is at the same place, and was there first"
+    );
+    events::publish(&context.recorder, storage, vec![Note::warning("DataRetained", text)]).await;
+    false
 }
 
 /// Deletes a Repository without its data: whether that stays is the storage's to say now.

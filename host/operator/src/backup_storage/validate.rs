@@ -26,13 +26,27 @@ pub(super) fn problem<'a>(storage: &BackupStorage, all: impl Iterator<Item = &'a
                 "multiple default BackupStorages are not allowed within the same namespace: {its_name} is one; unset default"
             ));
         }
-        if location(storage).is_some() && location(storage) == location(other) {
+        if !matches!(spec.storage.provider(), Ok(Provider::Local(_))) && are_at_one_place(storage, other) {
             return Some(format!(
                 "no two BackupStorage should point to the same directory of the same bucket: {its_name} does; choose another prefix"
             ));
         }
     }
     None
+}
+
+/// The older BackupStorage at the same place, whose data it is that is there.
+pub(super) fn elder_at_its_place<'a>(
+    storage: &BackupStorage,
+    mut all: impl Iterator<Item = &'a BackupStorage>,
+) -> Option<String> {
+    let elder =
+        all.find(|other| is_other(storage, other) && is_older(other, storage) && are_at_one_place(storage, other))?;
+    Some(format!("{}/{}", elder.namespace().unwrap_or_default(), elder.name_any()))
+}
+
+fn are_at_one_place(one: &BackupStorage, other: &BackupStorage) -> bool {
+    location(one).is_some_and(|place| Some(place) == location(other))
 }
 
 fn is_other(one: &BackupStorage, other: &BackupStorage) -> bool {
@@ -47,7 +61,7 @@ fn is_older(one: &BackupStorage, other: &BackupStorage) -> bool {
     key(one) < key(other)
 }
 
-/// Where a storage is, as KubeStash compares it: local storages and endpoints are not.
+/// Where a storage is, as its manifest says it: two names of one endpoint are two places.
 fn location(storage: &BackupStorage) -> Option<[Option<String>; 4]> {
     let trimmed = |text: &Option<String>| {
         text.as_deref().map(|text| text.trim_matches('/').to_owned()).filter(|text| !text.is_empty())
@@ -66,7 +80,13 @@ fn location(storage: &BackupStorage) -> Option<[Option<String>; 4]> {
             azure.container.clone(),
             trimmed(&azure.prefix),
         ]),
-        Provider::Local(_) => None,
+        Provider::Local(local) => Some([
+            Some("local".to_owned()),
+            serde_json::to_string(&local.volume).ok(),
+            // A claim is one of its namespace.
+            local.volume.persistent_volume_claim.as_ref().and_then(|_| storage.namespace()),
+            trimmed(&local.sub_path),
+        ]),
     }
 }
 
@@ -97,6 +117,24 @@ mod tests {
         assert_eq!(problem(&old, all.into_iter()), None);
         assert!(problem(&new, all.into_iter()).unwrap().contains("demo/old does"));
         assert_eq!(problem(&other, all.into_iter()), None);
+    }
+
+    #[test]
+    fn the_data_is_the_elders() {
+        let local = |path: &str, mount: &str| json!({"storage": {"provider": "local", "local": {"hostPath": {"path": path}, "mountPath": mount}}});
+        let s3s = (storage("old", 1, s3("p/")), storage("new", 2, s3("/p")), storage("other", 3, s3("q")));
+        let locals = (
+            storage("old", 1, local("/a", "/x")),
+            storage("new", 2, local("/a", "/y")),
+            storage("other", 3, local("/b", "/x")),
+        );
+        for (old, new, other) in [&s3s, &locals].map(|(old, new, other)| (old, new, other)) {
+            let all = [old, new, other];
+            let elder = |storage| elder_at_its_place(storage, all.into_iter());
+            assert_eq!((elder(old), elder(new), elder(other)), (None, Some("demo/old".to_owned()), None));
+        }
+        let (old, new, _) = &locals;
+        assert_eq!(problem(new, [old, new].into_iter()), None, "KubeStash does not compare them");
     }
 
     #[test]

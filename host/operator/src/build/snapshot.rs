@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coffer_api::core::BackupSession;
-use coffer_api::meta::{self, label};
+use coffer_api::meta::{self, annotation, label};
 use coffer_api::names;
 use coffer_api::storage::{Repository, Snapshot, SnapshotSpec};
 use kube::ResourceExt as _;
@@ -16,9 +16,11 @@ use crate::error::Error;
 /// Annotation: the uid of the BackupSession that makes the Snapshot.
 const SESSION_UID: &str = "coffer.dev/backup-session-uid";
 
-/// Whether the session makes this Snapshot. A session whose name was used before finds the Snapshot of its forerunner, which proves nothing of it.
-pub(crate) fn is_of(snapshot: &Snapshot, session: &BackupSession) -> bool {
-    snapshot.spec.backup_session.as_deref() == Some(session.name_any().as_str())
+/// Whether the session makes this Snapshot in the Repository. A session whose name was used before finds the Snapshot of its forerunner, and of two
+/// Repositories with long names one finds the other's: neither proves anything of it.
+pub(crate) fn is_of(snapshot: &Snapshot, session: &BackupSession, repository: &str) -> bool {
+    snapshot.spec.repository.as_deref() == Some(repository)
+        && snapshot.spec.backup_session.as_deref() == Some(session.name_any().as_str())
         && snapshot.annotations().get(SESSION_UID) == session.metadata.uid.as_ref()
 }
 
@@ -35,12 +37,15 @@ pub(crate) fn build(session: &BackupSession, repository: &Repository) -> Result<
         labels.insert(label::APP_REF_NAMESPACE.to_owned(), namespace);
         labels.insert(label::APP_REF_NAME.to_owned(), names::valid(&[&app.name]));
     }
+    let uid = session.uid().map(|uid| (SESSION_UID.to_owned(), uid)).into_iter();
+    let configuration =
+        session.spec.invoker.as_ref().map(|invoker| (annotation::CONFIGURATION.to_owned(), invoker.name.clone()));
     Ok(Snapshot {
         metadata: ObjectMeta {
             name: Some(names::snapshot(&repository_name, &session_name)),
             namespace: repository.namespace(),
             labels: Some(labels),
-            annotations: session.uid().map(|uid| BTreeMap::from([(SESSION_UID.to_owned(), uid)])),
+            annotations: Some(uid.chain(configuration).collect()),
             finalizers: Some(vec![meta::FINALIZER.to_owned()]),
             owner_references: Some(vec![owner(repository)?]),
             ..ObjectMeta::default()

@@ -129,7 +129,7 @@ fn snapshot(data: &DataSource, namespace: &str, context: &Context) -> (Option<Ar
                 (Some(_), None) => false,
                 (None, _) => true,
             };
-            succeeded(one) && in_time
+            succeeded(one) && in_time && one.metadata.deletion_timestamp.is_none()
         });
         let none = format!("Repository {namespace}/{repository} has no successful Snapshot that fits yet");
         return (None, (!any).then_some(none));

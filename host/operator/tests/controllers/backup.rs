@@ -434,3 +434,22 @@ async fn a_retention_pod_that_never_starts_ends_the_session() {
     assert!(error.contains("has not started within 30 minutes") && error.contains("0/3 nodes"), "{error}");
     assert!(world.fake.get(JOBS, "demo", &job).is_none(), "and it will not begin later");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_repositories_whose_snapshots_have_one_name_are_no_success() {
+    let world = World::new();
+    let _operator = world.operator();
+    let one = |place: &str| {
+        json!({
+            "name": format!("backup-of-the-orders-database-in-{place}"), "backend": "s3", "directory": format!("/{place}"),
+            "encryptionSecret": {"name": "encrypt"},
+        })
+    };
+    // Longer than what is left of a name that is cut.
+    let session = json!({"name": "nightly-backup-of-all-databases", "repositories": [one("frankfurt"), one("dublin")]});
+    let session = ready(&world, session).await;
+    world.phase(SESSIONS, &session, "Failed").await;
+    let object = world.fake.get(SESSIONS, "demo", &session).unwrap();
+    let ensured = condition(&object, "SnapshotsEnsured");
+    assert!(ensured["message"].as_str().unwrap().contains("belongs to somebody else"), "{ensured}");
+}

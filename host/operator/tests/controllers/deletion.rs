@@ -286,3 +286,43 @@ async fn what_was_made_for_an_object_that_is_gone_is_removed() {
     world.settled().await;
     assert!(world.fake.get(BINDINGS, "demo", &session).is_some(), "the session is not gone");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_data_of_a_storage_that_was_there_first_is_not_wiped_out_with_another() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world, json!({})).await;
+    world.advance(1);
+    let mut twin = world.fake.get(STORAGES, "demo", "s3").unwrap()["spec"].clone();
+    twin["deletionPolicy"] = json!("WipeOut");
+    world.fake.create(STORAGES, json!({"metadata": {"name": "twin", "namespace": "demo"}, "spec": twin}));
+    world
+        .until("it is seen", |fake| {
+            condition(&fake.get(STORAGES, "demo", "twin").unwrap(), "Stalled")["status"] == "True"
+        })
+        .await;
+    world.fake.delete(STORAGES, "demo", "twin");
+    gone(&world, STORAGES, "twin").await;
+    world.settled().await;
+    assert_eq!(wiped(&world), [""; 0]);
+    assert!(world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_was_never_the_configurations_stays() {
+    let world = World::new();
+    let _operator = world.operator();
+    backed_up(&world, repository(Some("Retain"))).await;
+    let mut wrong = repository(Some("WipeOut"));
+    wrong["repositories"][0]["directory"] = json!("/elsewhere");
+    world.fake.create(CONFIGURATIONS, crate::world::configuration("wrong", wrong));
+    world.phase(CONFIGURATIONS, "wrong", "Invalid").await;
+    // Nobody uses it any more: it was kept.
+    world.fake.delete(CONFIGURATIONS, "demo", "sample");
+    gone(&world, CONFIGURATIONS, "sample").await;
+    world.fake.delete(CONFIGURATIONS, "demo", "wrong");
+    gone(&world, CONFIGURATIONS, "wrong").await;
+    world.settled().await;
+    assert_eq!(wiped(&world), [""; 0]);
+    assert!(world.fake.get(REPOSITORIES, "demo", "sample-repo").is_some());
+}

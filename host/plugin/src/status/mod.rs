@@ -16,17 +16,19 @@ pub(crate) use problems::bad;
 use view::View;
 
 /// The state of one object and what belongs to it, or of everything in a namespace, or (`None`) in all of them.
+///
+/// Beside the text comes why parts of it are missing; a table says that itself.
 pub fn status(
     plugin: &Plugin,
     namespace: Option<&str>,
     subject: Option<&Subject>,
     format: Format,
-) -> Result<String, PluginError> {
+) -> Result<(String, Vec<String>), PluginError> {
     if let (Some(subject), Some(namespace)) = (subject, namespace) {
         // First the object itself: that it is missing, or may not be read, is what there is to say.
         let object = required(plugin, subject, namespace)?;
         if let Some(text) = format::object(format, &object)? {
-            return Ok(text);
+            return Ok((text, Vec::new()));
         }
     }
     let view = View::look(plugin, namespace)?;
@@ -35,7 +37,7 @@ pub fn status(
         None => view,
     };
     if let Some(text) = format::list(format, &view.values()?)? {
-        return Ok(text);
+        return Ok((text, view.unread));
     }
     let shown = render::Shown {
         namespaces: namespace.is_none(),
@@ -44,11 +46,12 @@ pub fn status(
         now: Plugin::now(),
     };
     let text = render::text(&view, shown);
-    Ok(match (text.is_empty(), namespace) {
+    let text = match (text.is_empty(), namespace) {
         (false, _) => text,
         (true, Some(namespace)) => format!("No resources of Coffer found in namespace {namespace}."),
         (true, None) => "No resources of Coffer found.".to_owned(),
-    })
+    };
+    Ok((text, Vec::new()))
 }
 
 fn required(plugin: &Plugin, subject: &Subject, namespace: &str) -> Result<Value, PluginError> {

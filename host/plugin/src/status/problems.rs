@@ -12,8 +12,10 @@ use coffer_api::shared::{Condition, ConditionStatus, SnapshotPhase};
 use coffer_api::storage::Snapshot;
 use coffer_api::{Resource, ResourceExt as _};
 use coffer_resolve::Kind;
+use coffer_resolve::objects::Namespaced;
+use jiff::{SignedDuration, Timestamp};
 
-use super::view::View;
+use super::view::{View, created, is_overdue, next_schedule, waits};
 use crate::subject::word;
 
 /// The conditions that are bad when they hold.
@@ -28,6 +30,11 @@ const BAD_WHEN_TRUE: [&str; 7] = [
 ];
 /// The conditions that sum up the others.
 const SUMMARIES: [&str; 2] = [READY.name, STALLED.name];
+
+/// How old a session may be that nobody has looked at.
+const FRESH: SignedDuration = SignedDuration::from_mins(1);
+/// What to do when nothing happens.
+const OPERATOR: &str = "see that the operator runs: `kubectl get deployments -A -l app.kubernetes.io/name=coffer`";
 
 /// Something that is not right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +70,7 @@ pub(crate) fn bad(conditions: &[Condition]) -> Vec<&Condition> {
 }
 
 /// Everything that is not right.
-pub(super) fn problems(view: &View) -> Vec<Problem> {
+pub(super) fn problems(view: &View, now: Timestamp) -> Vec<Problem> {
     let mut found = Found::default();
     for storage in &view.storages {
         let of = Of::new(Kind::BackupStorage, storage);
@@ -89,9 +96,9 @@ pub(super) fn problems(view: &View) -> Vec<Problem> {
             );
         }
     }
-    view.configurations.iter().for_each(|one| found.configuration(one));
-    view.newest_runs().into_iter().for_each(|one| found.session(one, &view.snapshots));
-    view.restores.iter().for_each(|one| found.restore(one));
+    view.configurations.iter().for_each(|one| found.configuration(one, now));
+    view.newest_runs().into_iter().for_each(|one| found.session(one, &view.snapshots, now));
+    view.restores.iter().for_each(|one| found.restore(one, now));
     if view.sessions.is_empty() && view.repositories.is_empty() {
         // A Snapshot by itself.
         view.snapshots.iter().for_each(|one| found.snapshot(&Of::new(Kind::Snapshot, one), one));
@@ -135,9 +142,16 @@ impl Found {
                 of,
                 "nobody has looked at it".to_owned(),
                 "it has no condition yet".to_owned(),
-                "wait a moment; if it stays so, see that the operator runs: `kubectl get deployments -A -l app.kubernetes.io/name=coffer`",
+                format!("wait a moment; if it stays so, {OPERATOR}"),
             ),
             Some(conditions) => self.bad(of, conditions),
+        }
+    }
+
+    /// A session without a status. One that was only just made is fine.
+    fn unseen<K: Namespaced>(&mut self, of: &Of, object: &K, now: Timestamp) {
+        if created(object).is_none_or(|time| now.duration_since(time) > FRESH) {
+            self.conditions(of, None);
         }
     }
 
@@ -149,7 +163,7 @@ impl Found {
         }
     }
 
-    fn configuration(&mut self, configuration: &BackupConfiguration) {
+    fn configuration(&mut self, configuration: &BackupConfiguration, now: Timestamp) {
         let of = Of::new(Kind::BackupConfiguration, configuration);
         let before = self.0.len();
         let status = configuration.status.as_ref();
@@ -169,11 +183,22 @@ impl Found {
         if self.0.len() == before {
             self.conditions(&of, status.map(|status| status.conditions.as_slice()));
         }
+        for session in configuration.spec.sessions.iter().filter(|session| waits(configuration, session).is_none()) {
+            let due = next_schedule(configuration, session).and_then(|text| text.parse::<Timestamp>().ok());
+            if let Some(due) = due.filter(|due| is_overdue(*due, now)) {
+                let what = format!("its session {} is overdue", session.name.as_deref().unwrap_or_default());
+                let why = format!("it was due at {due}, and nobody has noted the next time since");
+                self.add(&of, what, why, OPERATOR);
+            }
+        }
     }
 
-    fn session(&mut self, session: &BackupSession, snapshots: &[Snapshot]) {
+    fn session(&mut self, session: &BackupSession, snapshots: &[Snapshot], now: Timestamp) {
         let of = Of::new(Kind::BackupSession, session);
-        let Some(status) = &session.status else { return };
+        let Some(status) = &session.status else {
+            self.unseen(&of, session, now);
+            return;
+        };
         let before = self.0.len();
         if status.phase != Some(BackupSessionPhase::Succeeded) {
             for snapshot in snapshots.iter().filter(|one| {
@@ -227,9 +252,12 @@ impl Found {
         }
     }
 
-    fn restore(&mut self, restore: &RestoreSession) {
+    fn restore(&mut self, restore: &RestoreSession, now: Timestamp) {
         let of = Of::new(Kind::RestoreSession, restore);
-        let Some(status) = &restore.status else { return };
+        let Some(status) = &restore.status else {
+            self.unseen(&of, restore, now);
+            return;
+        };
         let before = self.0.len();
         for (name, component) in &status.components {
             if let Some(error) = &component.error {

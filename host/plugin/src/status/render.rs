@@ -7,7 +7,7 @@ use coffer_resolve::objects::Namespaced;
 use jiff::Timestamp;
 
 use super::problems::{Problem, problems};
-use super::view::{View, created, invoker, storage};
+use super::view::{View, created, invoker, is_overdue, next_schedule, storage, waits};
 use crate::snapshots::taken;
 use crate::table::{Table, age, ago, until};
 
@@ -41,7 +41,7 @@ pub(super) fn text(view: &View, shown: Shown) -> String {
     }
     parts.retain(|part| !part.is_empty());
     if !parts.is_empty() {
-        parts.push(told(&problems(view)));
+        parts.push(told(&problems(view, shown.now), view.unread.is_empty()));
     }
     if !view.unread.is_empty() {
         let lines: Vec<_> = view.unread.iter().map(|why| format!("  {why}")).collect();
@@ -54,9 +54,9 @@ fn section(title: &str, table: &Table) -> String {
     if table.is_empty() { String::new() } else { format!("{title}\n{}", table.render()) }
 }
 
-fn told(problems: &[Problem]) -> String {
+fn told(problems: &[Problem], complete: bool) -> String {
     if problems.is_empty() {
-        return "No problems.".to_owned();
+        return if complete { "No problems." } else { "No problems in what could be read." }.to_owned();
     }
     let mut lines = vec!["PROBLEMS".to_owned()];
     for Problem { object, what, why, fix } in problems {
@@ -123,17 +123,14 @@ fn configurations(view: &View, shown: Shown) -> Table {
 
 /// When a session runs next.
 fn next(configuration: &BackupConfiguration, session: &Session, now: Timestamp) -> String {
-    if configuration.spec.paused == Some(true) {
-        return "paused".to_owned();
+    if let Some(why) = waits(configuration, session) {
+        return why.to_owned();
     }
-    if session.scheduler.as_ref().is_some_and(|scheduler| scheduler.suspend == Some(true)) {
-        return "suspended".to_owned();
-    }
-    let states = configuration.status.iter().flat_map(|status| &status.sessions);
-    let state = states.into_iter().find(|one| one.name == session.name);
-    match state.and_then(|state| state.next_schedule.as_deref()) {
-        Some(text) => text.parse().map_or_else(|_| text.to_owned(), |time| until(time, now)),
-        None => String::new(),
+    let Some(text) = next_schedule(configuration, session) else { return String::new() };
+    match text.parse::<Timestamp>() {
+        Ok(time) if is_overdue(time, now) => "overdue".to_owned(),
+        Ok(time) => until(time, now),
+        Err(_) => text.to_owned(),
     }
 }
 
@@ -439,6 +436,37 @@ BackupSession demo/bc-daily-2: no backup of dump in repository far
         assert!(repository.contains("near-1") && !repository.contains("far-1"), "{repository}");
         let snapshot = about(Kind::Snapshot, "far-1");
         assert!(snapshot.contains("far-1") && !snapshot.contains("near-1"), "{snapshot}");
+    }
+
+    #[test]
+    fn an_operator_that_is_gone_is_noticed() {
+        let text = |view: &View, now: &str| text(view, Shown { now: now.parse().unwrap(), ..shown() });
+        let mut unseen = view();
+        unseen.sessions[1].status = None;
+        unseen.restores[0].status = None;
+        let parts = ["BackupSession demo/bc-daily-2: nobody has looked", "RestoreSession demo/back: nobody has looked"];
+        let late = text(&unseen, "2026-01-01T00:02:00Z");
+        assert!(parts.iter().all(|part| late.contains(part)), "{late}");
+        let early = text(&unseen, "2026-01-01T00:00:30Z");
+        assert!(!parts.iter().any(|part| early.contains(part)), "{early}");
+        let mut view = view();
+        let late = text(&view, "2026-01-01T01:40:00Z");
+        for part in ["0 0 * * *   overdue", "demo/bc: its session daily is overdue", "due at 2026-01-01T01:03:05Z"] {
+            assert!(late.contains(part), "{part}: {late}");
+        }
+        let soon = text(&view, "2026-01-01T01:20:00Z");
+        assert!(soon.contains("0 0 * * *   now") && !soon.contains("overdue"), "{soon}");
+        view.configurations[0].spec.paused = Some(true);
+        let paused = text(&view, "2026-01-01T01:40:00Z");
+        assert!(!paused.contains("overdue"), "{paused}");
+    }
+
+    #[test]
+    fn what_was_not_read_may_be_a_problem() {
+        let mut view = view().about(&Subject { kind: Kind::RestoreSession, name: "back".to_owned() });
+        view.unread.push("cannot list the snapshots".to_owned());
+        let text = text(&view, shown());
+        assert!(text.contains("No problems in what could be read.\n\nNOT SHOWN"), "{text}");
     }
 
     #[test]

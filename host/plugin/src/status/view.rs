@@ -6,7 +6,7 @@ use coffer_api::shared::SnapshotPhase;
 use coffer_api::storage::{BackupStorage, Repository, Snapshot};
 use coffer_resolve::objects::Namespaced;
 use coffer_resolve::{ErrorKind, Kind};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::Plugin;
@@ -14,6 +14,9 @@ use crate::error::PluginError;
 use crate::format;
 use crate::snapshots::taken;
 use crate::subject::Subject;
+
+/// How long a session may be due: the operator notes the next time at once.
+const OVERDUE: SignedDuration = SignedDuration::from_mins(30);
 
 /// The objects of a namespace, or of all of them.
 #[derive(Debug, Clone, Default)]
@@ -177,6 +180,25 @@ impl Reading<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Why a session does not run by its schedule, if it does not.
+pub(super) fn waits(configuration: &BackupConfiguration, session: &Session) -> Option<&'static str> {
+    if configuration.spec.paused == Some(true) {
+        return Some("paused");
+    }
+    session.scheduler.as_ref().is_some_and(|scheduler| scheduler.suspend == Some(true)).then_some("suspended")
+}
+
+/// When a session runs next, as the operator has noted it.
+pub(super) fn next_schedule<'a>(configuration: &'a BackupConfiguration, session: &Session) -> Option<&'a str> {
+    let mut states = configuration.status.iter().flat_map(|status| &status.sessions);
+    states.find(|one| one.name == session.name)?.next_schedule.as_deref()
+}
+
+/// Whether a session was due so long ago that somebody should have noted the next time.
+pub(super) fn is_overdue(next: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(next) > OVERDUE
 }
 
 /// The BackupConfiguration of a BackupSession.
