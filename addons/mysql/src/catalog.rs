@@ -145,8 +145,9 @@ fn tables(session: &mut Session, database: &str, selection: &Selection) -> Resul
 /// A backup of such a database would look like any other, and push good ones out.
 fn half_restored(database: &str) -> Error {
     Error::data(format!(
-        "database {} is half restored: a restore that has not ended is under way there, and a backup would hold what it has brought so far. Run \
-         that restore again, it goes on; or, if the database is as you want it, DROP TABLE {}",
+        "database {} is half restored: a restore that has not ended is under way there, and a backup would hold what it has brought so far. Wait \
+         for it, or run it again if it has died: it goes on. To back up others meanwhile, leave it out with `args: --ignore-database={database}`. \
+         If no restore runs and the database is as you want it, DROP TABLE {}",
         quote(database),
         progress::place(database)
     ))

@@ -141,8 +141,7 @@ fn apply(job: &Job, session: &BackupSession, repository: &str, policy: &ObjectRe
     let mut all = snapshots(job, namespace, repository)?;
     // Other sessions of the repository apply their own policy.
     all.retain(|snapshot| snapshot.spec.session == session.spec.session);
-    let others = others(job, session, repository, &all)?;
-    all.retain(|snapshot| configuration_of(snapshot).is_none_or(|one| !others.contains(one)));
+    // A check is of all that is in the repository, whoever's backup it followed.
     if damaged(&all) {
         return Err(JobError::refused(
             format!("nothing is removed from Repository {namespace}/{repository}"),
@@ -150,6 +149,8 @@ fn apply(job: &Job, session: &BackupSession, repository: &str, policy: &ObjectRe
             "look with coffer check --read-data; older backups may be the only good ones",
         ));
     }
+    let others = others(job, session, repository, &all)?;
+    all.retain(|snapshot| configuration_of(snapshot).is_none_or(|one| !others.contains(one)));
     let stale = stale(&policy.spec, &all, now(session, &all)).map_err(|error| {
         JobError::refused(
             format!("RetentionPolicy {owner}/{} is not applied", policy.name_any()),

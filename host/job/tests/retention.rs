@@ -177,18 +177,44 @@ fn what_another_configuration_has_taken_is_its_own_to_judge() {
     let all: Vec<String> = (1..=4).map(|number| taken(&site, number, "one").0).collect();
     by(&all[0], "bc");
     by(&all[1], "other");
+    let integrity = |name: &str, value: Option<bool>| {
+        site.cluster.change("snapshots", "demo", name, &json!({ "status": { "integrity": value } }));
+    };
+    integrity(&all[1], Some(false));
+    integrity(&all[2], None);
+    integrity(&all[3], None);
     // Its configuration is gone.
     by(&all[2], "former");
     let left = || {
         let is_there = |name: &&String| site.cluster.get("snapshots", "demo", name).is_some();
         all.iter().filter(is_there).cloned().collect::<Vec<_>>()
     };
+    // A check is of the whole repository.
+    retention(&site.job(RETENTION), "demo", &site.session(8, &["one"])).unwrap_err();
+    integrity(&all[3], Some(true));
     retention(&site.job(RETENTION), "demo", &site.session(9, &["one"])).unwrap();
     assert_eq!(left(), [all[1].clone(), all[3].clone()]);
     // It has no such session any more.
     site.cluster.change("backupconfigurations", "demo", "other", &json!({ "spec": { "sessions": [] } }));
     retention(&site.job(RETENTION), "demo", &site.session(10, &["one"])).unwrap();
     assert_eq!(left(), [all[3].clone()]);
+}
+
+#[test]
+fn what_is_old_is_told_by_the_clock_of_the_session() {
+    let site = Site::new();
+    site.configuration("shop", &[("one", "local")]);
+    let rules = json!({ "maxRetentionPeriod": "1mo", "successfulSnapshots": { "last": 5 } });
+    site.cluster.change("retentionpolicies", "demo", "keep", &json!({ "spec": rules }));
+    let names: Vec<String> = (1..=2).map(|number| taken(&site, number, "one").0).collect();
+    // All of it was long ago by the clock of this machine.
+    let session = site.session(9, &["one"]);
+    let created = json!({ "metadata": { "creationTimestamp": "2026-01-01T00:00:09Z" } });
+    site.cluster.change("backupsessions", "demo", &session, &created);
+    retention(&site.job(RETENTION), "demo", &session).unwrap();
+    for name in names {
+        assert!(site.cluster.get("snapshots", "demo", &name).is_some(), "{name} is gone");
+    }
 }
 
 #[test]

@@ -386,7 +386,7 @@ impl Held {
                 Ok(id) => {
                     let old = std::mem::replace(&mut state.id, id);
                     // One that others may have seen as stale stays lost, however fresh its file is: they may have worked alone meanwhile.
-                    if state.refreshed.elapsed() <= LOST_AFTER {
+                    if state.refreshed.elapsed() <= LOST_AFTER + REFRESH {
                         state.refreshed = Instant::now();
                         state.problem = None;
                     }
@@ -529,6 +529,22 @@ mod tests {
         assert!(changed, "the lock was never refreshed");
         drop(guard);
         assert_eq!(list(&store, &key).unwrap(), []);
+    }
+
+    #[test]
+    fn a_lock_that_others_may_have_seen_as_stale_stays_lost() {
+        let (store, key) = place();
+        let guard = LockGuard::acquire_refreshing(&store, &key, false, Duration::from_millis(5)).unwrap();
+        // A machine that has just started has no such moment.
+        let Some(long_ago) = Instant::now().checked_sub(STALE_AFTER) else { return };
+        guard.shared.state().refreshed = long_ago;
+        let first = guard.shared.state().id.clone();
+        let changed = (0..1000).any(|_| {
+            store.pause(Duration::from_millis(2)).unwrap();
+            guard.shared.state().id != first
+        });
+        assert!(changed, "the lock was never refreshed");
+        assert!(matches!(guard.ensure(&key), Err(RepositoryError::LockLost { .. })));
     }
 
     #[test]

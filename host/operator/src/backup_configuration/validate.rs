@@ -155,13 +155,14 @@ fn age(repository: &Repository) -> impl Ord + use<> {
     (repository.creation_timestamp().map(|time| time.0), repository.namespace(), repository.name_any())
 }
 
-/// Whether an existing Repository is the one that the configuration means. What cannot be compared is not.
+/// Whether an existing Repository is the one that the configuration means. Where the storage cannot be told any more, as of a default that has gone,
+/// the rest is compared.
 pub(super) fn is_meant(existing: &Repository, view: &View) -> bool {
     let name = existing.name_any();
     let mut named = view.references().filter(|(_, reference, _)| reference.name.as_deref() == Some(&name));
     named.all(|(_, reference, backend)| {
         let storage = backend.and_then(|backend| backend.storage.reference.as_ref());
-        let place = storage.zip(reference.directory.as_deref());
+        let place = storage.or(existing.spec.storage_ref.as_ref()).zip(reference.directory.as_deref());
         place.is_some_and(|(storage, directory)| differs(existing, view, storage, directory).is_none())
     })
 }

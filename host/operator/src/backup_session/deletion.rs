@@ -30,7 +30,9 @@ pub(super) async fn run(session: &Arc<BackupSession>, context: &Context) -> Resu
     let mut any = false;
     for snapshot in view.parts.iter().filter_map(|part| part.snapshot.as_ref()) {
         let status = snapshot.status.clone().unwrap_or_default();
-        if status.components.is_empty() && !phase::is_final(phase::snapshot(&status)) {
+        // One that is going already may wait for this session.
+        let is_going = snapshot.metadata.deletion_timestamp.is_some();
+        if !is_going && status.components.is_empty() && !phase::is_final(phase::snapshot(&status)) {
             // Nothing was begun, so there is nothing to keep a record of.
             apply::delete_unchanged(&context.client, snapshot.as_ref()).await?;
             any = true;

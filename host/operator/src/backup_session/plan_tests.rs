@@ -116,6 +116,22 @@ fn waiting(seconds: u64) -> JobState {
 }
 
 #[test]
+fn nothing_is_begun_in_a_repository_that_is_going() {
+    let mut view = view(status(&[], json!({})), Facts::Gone, JobState::Missing, JobState::Missing);
+    let mut going = part();
+    let repository: Repository = serde_json::from_value(json!({
+        "apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository", "spec": {}, "status": {"phase": "Ready"},
+        "metadata": {"name": "r2", "deletionTimestamp": at(1)},
+    }))
+    .unwrap();
+    going.repository = Some(Arc::new(repository));
+    view.parts.push(going);
+    assert_eq!(planned(&view, 10).step, Step::Nothing);
+    let given_up = planned(&view, 301);
+    assert!(condition::is_false(&given_up.status.conditions, condition::SNAPSHOTS_ENSURED), "{:?}", given_up.step);
+}
+
+#[test]
 fn each_state_has_its_step() {
     let gone = || JobState::Missing;
     let open = json!({"retentionPolicy": [{"repository": "r", "phase": "Pending"}]});

@@ -26,7 +26,7 @@ pub(super) async fn run(storage: &BackupStorage, context: &Context) -> Result<Ac
     if !apply::has_finalizer(storage) {
         return Ok(Action::await_change());
     }
-    if storage.spec.deletion_policy == DeletionPolicy::WipeOut && is_its_own(storage, context).await {
+    if storage.spec.deletion_policy == DeletionPolicy::WipeOut && is_its_own(storage, context).await? {
         let work = work(storage)?;
         let args = ["run", "cleanup", "--namespace", &work.namespace, "--kind", "BackupStorage", "--name", &work.name];
         let cleaner = Work {
@@ -62,15 +62,21 @@ pub(super) async fn run(storage: &BackupStorage, context: &Context) -> Result<Ac
     Ok(Action::await_change())
 }
 
-/// Whether the data in a storage is its own. If it is not, that is told.
-async fn is_its_own(storage: &BackupStorage, context: &Context) -> bool {
-    let all = context.stores.storages.state();
-    let Some(elder) = validate::elder_at_its_place(storage, all.iter().map(AsRef::as_ref)) else { return true };
+/// Whether the data in a storage is its own alone. If it is not, that is told, and holds also when the other one has gone.
+async fn is_its_own(storage: &BackupStorage, context: &Context) -> Result<bool, Error> {
+    let stores = &context.stores;
+    let all = stores.storages.state();
+    let is_used = |other: &BackupStorage| {
+        !stores.repositories_in(&other.namespace().unwrap_or_default(), &other.name_any()).is_empty()
+    };
+    let other = validate::other_at_its_place(storage, all.iter().map(AsRef::as_ref), is_used);
+    let Some(other) = other else { return Ok(true) };
     let text = format!(
-        "the data is not wiped out, and stays: BackupStorage {elder} is at the same place, and was there first"
+        "the data is not wiped out, and stays: BackupStorage {other} is at the same place, and may have its own there"
     );
     events::publish(&context.recorder, storage, vec![Note::warning("DataRetained", text)]).await;
-    false
+    apply::patch(&context.client, storage, json!({"spec": {"deletionPolicy": "Delete"}})).await?;
+    Ok(false)
 }
 
 /// Deletes a Repository without its data: whether that stays is the storage's to say now.

@@ -35,14 +35,16 @@ pub(super) fn problem<'a>(storage: &BackupStorage, all: impl Iterator<Item = &'a
     None
 }
 
-/// The older BackupStorage at the same place, whose data it is that is there.
-pub(super) fn elder_at_its_place<'a>(
+/// Another BackupStorage at the same place whose data may be there: an older one, or one that is used.
+pub(super) fn other_at_its_place<'a>(
     storage: &BackupStorage,
     mut all: impl Iterator<Item = &'a BackupStorage>,
+    is_used: impl Fn(&BackupStorage) -> bool,
 ) -> Option<String> {
-    let elder =
-        all.find(|other| is_other(storage, other) && is_older(other, storage) && are_at_one_place(storage, other))?;
-    Some(format!("{}/{}", elder.namespace().unwrap_or_default(), elder.name_any()))
+    let other = all.find(|other| {
+        is_other(storage, other) && are_at_one_place(storage, other) && (is_older(other, storage) || is_used(other))
+    })?;
+    Some(format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any()))
 }
 
 fn are_at_one_place(one: &BackupStorage, other: &BackupStorage) -> bool {
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_is_the_elders() {
+    fn the_data_is_the_elders_and_of_those_that_are_used() {
         let local = |path: &str, mount: &str| json!({"storage": {"provider": "local", "local": {"hostPath": {"path": path}, "mountPath": mount}}});
         let s3s = (storage("old", 1, s3("p/")), storage("new", 2, s3("/p")), storage("other", 3, s3("q")));
         let locals = (
@@ -130,8 +132,10 @@ mod tests {
         );
         for (old, new, other) in [&s3s, &locals].map(|(old, new, other)| (old, new, other)) {
             let all = [old, new, other];
-            let elder = |storage| elder_at_its_place(storage, all.into_iter());
-            assert_eq!((elder(old), elder(new), elder(other)), (None, Some("demo/old".to_owned()), None));
+            let beside = |storage, used: bool| other_at_its_place(storage, all.into_iter(), |_| used);
+            assert_eq!((beside(old, false), beside(other, true)), (None, None));
+            assert_eq!(beside(old, true).as_deref(), Some("demo/new"));
+            assert_eq!(beside(new, false).as_deref(), Some("demo/old"));
         }
         let (old, new, _) = &locals;
         assert_eq!(problem(new, [old, new].into_iter()), None, "KubeStash does not compare them");
