@@ -199,8 +199,11 @@ fn many_configurations_cost_little() {
         let idle = world.gateway().counts().since(&before);
         let work = world.operator.processor_time() - work;
         println!("idle: {}; {}; processor time {work} s/100", rate(&idle, time), idle.most());
+        // A watch ends by itself after some minutes, and is begun again.
+        let is_other = |asked: &str| !asked.starts_with("WATCH ") && !asked.ends_with(" leases");
+        let others: u64 = idle.requests.iter().filter(|(asked, _)| is_other(asked)).map(|(_, count)| count).sum();
         assert!(
-            idle.total_without("leases") <= 5,
+            others <= 5,
             "an idle operator asks for nothing but its lease; find who asks for these: {}",
             idle.most()
         );
