@@ -25,6 +25,7 @@ mod plan;
 mod privileges;
 mod progress;
 mod public_key;
+mod refusal;
 mod repair;
 mod replica;
 mod restore;

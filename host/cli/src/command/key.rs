@@ -114,7 +114,7 @@ fn change_password(new: &NewPassword, which: &Which, app: &App) -> Outcome {
                         .to_owned()
                 }
                 Some(others) => format!(
-                    "leave the encryption Secret as it is for now: its password still opens {}, and nobody could read them without \
+                    "leave the encryption Secret as it is: its password still opens {}, and nobody could read them without \
                      it; run `coffer key passwd` with the same new password for each of them, then put it into the Secret as \
                      RESTIC_PASSWORD; until then backups into this repository fail",
                     others.join(", ")
